@@ -48,3 +48,30 @@ static void KERNEL(limit_read)(const unsigned char *data, size_t n, float *sink)
             x[j] = vi_xor(x[j], vi_load(data + i + (size_t)j * VB));
     vf_store(sink, vf_cvt(vi_xor(vi_xor(x[0], x[1]), vi_xor(x[2], x[3]))));
 }
+
+#ifdef __AVX512VNNI__
+/* Only to know the limit: the numerics contract has no bf16 products. Returns 0 where the processor
+ * lacks them. */
+__attribute__((target("avx512bf16"))) static uint64_t bf16_rounds(uint64_t n, float *sink) {
+    __m512 acc[CHAINS];
+    __m512i bits = _mm512_set1_epi16(0x3f80);
+    for (int i = 0; i < CHAINS; i++)
+        acc[i] = _mm512_set1_ps((float)i); /* chains that were equal would become one */
+    for (uint64_t k = 0; k < n; k++) {
+        __asm__ volatile("" : "+x"(bits));
+        for (int i = 0; i < CHAINS; i++)
+            acc[i] = _mm512_dpbf16_ps(acc[i], (__m512bh)bits, (__m512bh)bits);
+    }
+    for (int i = 1; i < CHAINS; i++)
+        acc[0] = _mm512_add_ps(acc[0], acc[i]);
+    _mm512_storeu_ps(sink, acc[0]);
+    return n * CHAINS * 32;
+}
+
+static uint64_t KERNEL(limit_bf16)(uint64_t n, float *sink) {
+    return __builtin_cpu_supports("avx512bf16") ? bf16_rounds(n, sink) : 0;
+}
+#define LIMIT_BF16 KERNEL(limit_bf16)
+#else
+#define LIMIT_BF16 NULL
+#endif
