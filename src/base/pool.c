@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* How long a waiting thread spins before it sleeps. A decode step has a few hundred parallel loops
@@ -13,38 +14,42 @@
  * 5 us. 2,000 pauses are about 30 us. With more threads than cores nobody spins. */
 enum { SPINS = 2000 };
 
+/* A thread's share of a loop, a cache line that its owner waits at: nothing else is touched by opening a
+ * loop, and taking a task of one's own share costs no other core's line. */
+struct share {
+    /* The loop's number above TASKS; below, how many tasks have not been given out. Whoever takes one away
+     * owns that task, and by that knows that the loop goes on: only then may it read the rest. */
+    _Alignas(64) _Atomic uint64_t left;
+    qrl_task_fn *fn;
+    void *context;
+    size_t end; /* one behind the last task */
+};
+#define LOOP  ((uint64_t)1 << 40)
+#define TASKS (LOOP - 1)
+
 struct worker {
     qrl_pool *pool;
     pthread_t thread;
     int index;
 };
 
+/* A thread works through its own share, then takes from the others'. So a worker that the system has not
+ * run in time is not waited for: with a core taken away, speed falls by that core and no more. The caller
+ * knows that a loop has ended when all tasks that it did not run itself have been counted. */
 struct qrl_pool {
     int n_threads;
     int spins;
     struct worker *workers; /* [n_threads]; 0 is the caller and has no thread */
-
-    /* One loop: written by the caller while nobody is in one. */
-    qrl_task_fn *fn;
-    void *context;
-    size_t n_tasks;
-    _Alignas(64) atomic_size_t next; /* the next task to give out */
-    /* The loop's number in the upper half; below it whether it may still be joined, and how many workers
-     * are in it. A worker joins by adding one, and only to the loop it has seen open; the caller closes
-     * the loop when all tasks are given out and waits for those inside. So a worker that the system has
-     * not run in time is not waited for: with a core taken away, speed falls by that core and no more. */
-    _Alignas(64) _Atomic uint64_t state;
+    struct share *shares;   /* [n_threads] */
+    uint64_t loop;          /* its number; the caller's alone, like what it expects `done` to become */
+    uint64_t expected;
+    atomic_int sleepers;                /* workers in pthread_cond_wait; they touch this line only then */
+    _Alignas(64) _Atomic uint64_t done; /* tasks that workers have run, since the beginning */
     _Alignas(64) atomic_bool stop;
-    atomic_int sleepers; /* workers in pthread_cond_wait */
     atomic_bool caller_sleeps;
     pthread_mutex_t lock;
-    pthread_cond_t start, done;
+    pthread_cond_t start, finish;
 };
-
-#define OPEN           ((uint64_t)1 << 31)
-#define INSIDE         (OPEN - 1)
-#define LOOP           ((uint64_t)1 << 32)
-#define LOOP_OF(state) ((state) / LOOP)
 
 static inline void pause_cpu(void) {
 #if defined(__x86_64__) || defined(__i386__)
@@ -54,45 +59,48 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-static void drain(qrl_pool *p, int thread) {
-    for (;;) {
-        const size_t task = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (task >= p->n_tasks)
-            return;
-        p->fn(p->context, task, thread);
+/* Runs tasks of a share until it has none; returns how many. */
+static uint64_t drain(struct share *s, int thread) {
+    uint64_t n = 0, left = atomic_load_explicit(&s->left, memory_order_relaxed);
+    while (left & TASKS) {
+        if (!atomic_compare_exchange_weak_explicit(&s->left, &left, left - 1, memory_order_acquire,
+                                                   memory_order_relaxed))
+            continue;
+        s->fn(s->context, s->end - (size_t)(left & TASKS), thread);
+        n++;
+        left = atomic_load_explicit(&s->left, memory_order_relaxed);
+    }
+    return n;
+}
+
+/* Counts what a worker has run, and wakes the caller that may be waiting for it. */
+static void count(qrl_pool *p, uint64_t n) {
+    if (!n)
+        return;
+    atomic_fetch_add(&p->done, n);
+    if (atomic_load(&p->caller_sleeps)) {
+        pthread_mutex_lock(&p->lock);
+        pthread_cond_signal(&p->finish);
+        pthread_mutex_unlock(&p->lock);
     }
 }
 
-/* Something for a worker to do that came after loop `seen`: a loop to join, or the end. */
-static bool is_news(const qrl_pool *p, uint64_t state, uint64_t seen) {
-    return ((state & OPEN) && LOOP_OF(state) != seen) || atomic_load(&p->stop);
-}
-
-/* Waits for news; returns the state that brought it. */
-static uint64_t wait_start(qrl_pool *p, uint64_t seen) {
-    uint64_t state;
+/* Waits at the share for a loop other than `seen`, or the end; returns the loop. */
+static uint64_t wait_start(qrl_pool *p, struct share *s, uint64_t seen) {
+    uint64_t loop;
     for (int i = 0; i < p->spins; i++) {
-        state = atomic_load(&p->state);
-        if (is_news(p, state, seen))
-            return state;
+        loop = atomic_load(&s->left) / LOOP;
+        if (loop != seen || atomic_load(&p->stop))
+            return loop;
         pause_cpu();
     }
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->sleepers, 1);
-    while (state = atomic_load(&p->state), !is_news(p, state, seen))
+    while (loop = atomic_load(&s->left) / LOOP, loop == seen && !atomic_load(&p->stop))
         pthread_cond_wait(&p->start, &p->lock);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->lock);
-    return state;
-}
-
-static void leave(qrl_pool *p) {
-    const uint64_t before = atomic_fetch_sub(&p->state, 1);
-    if ((before & INSIDE) == 1 && !(before & OPEN) && atomic_load(&p->caller_sleeps)) {
-        pthread_mutex_lock(&p->lock);
-        pthread_cond_signal(&p->done);
-        pthread_mutex_unlock(&p->lock);
-    }
+    return loop;
 }
 
 static void *worker_main(void *arg) {
@@ -100,23 +108,36 @@ static void *worker_main(void *arg) {
     qrl_pool *p = w->pool;
     uint64_t seen = 0;
     for (;;) {
-        uint64_t state = wait_start(p, seen);
+        seen = wait_start(p, &p->shares[w->index], seen);
         if (atomic_load(&p->stop))
             return NULL;
-        /* fails when the loop was closed, or another worker came or went; then look again */
-        if (!atomic_compare_exchange_strong(&p->state, &state, state + 1))
-            continue;
-        seen = LOOP_OF(state);
-        drain(p, w->index);
-        leave(p);
+        for (int i = 0; i < p->n_threads; i++)
+            count(p, drain(&p->shares[(w->index + i) % p->n_threads], w->index));
     }
 }
 
+/* A worker counts itself as sleeping before it looks for a loop the last time. Either this comes later and
+ * sees it, or it sees the loop: an atomic change of the same place, even by nothing, leaves no third. */
 static void wake_workers(qrl_pool *p) {
-    if (atomic_load(&p->sleepers) > 0) {
+    if (atomic_fetch_add(&p->sleepers, 0) > 0) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->start);
         pthread_mutex_unlock(&p->lock);
+    }
+}
+
+/* Deals the tasks out; the first one is the caller's without asking. */
+static void open_loop(qrl_pool *p, size_t n_tasks, qrl_task_fn *fn, void *context) {
+    const size_t n = (size_t)p->n_threads, each = n_tasks / n, rest = n_tasks % n;
+    const uint64_t loop = ++p->loop % (UINT64_MAX / LOOP) * LOOP;
+    for (size_t i = n, end = n_tasks; i-- > 0;) {
+        struct share *s = &p->shares[i];
+        const size_t size = each + (i < rest);
+        s->fn = fn;
+        s->context = context;
+        s->end = end;
+        atomic_store_explicit(&s->left, loop | (size - (i == 0)), memory_order_release);
+        end -= size;
     }
 }
 
@@ -126,24 +147,22 @@ void qrl_pool_run(qrl_pool *p, size_t n_tasks, qrl_task_fn *fn, void *context) {
             fn(context, i, 0);
         return;
     }
-    p->fn = fn;
-    p->context = context;
-    p->n_tasks = n_tasks;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store(&p->state, (LOOP_OF(atomic_load(&p->state)) + 1) * LOOP | OPEN);
+    open_loop(p, n_tasks, fn, context);
     wake_workers(p);
-    drain(p, 0);
-    if ((atomic_fetch_and(&p->state, ~OPEN) & INSIDE) == 0)
-        return;
+    fn(context, 0, 0);
+    uint64_t own = 1;
+    for (int i = 0; i < p->n_threads; i++)
+        own += drain(&p->shares[i], 0);
+    p->expected += n_tasks - own;
     for (int i = 0; i < p->spins; i++) {
-        if ((atomic_load(&p->state) & INSIDE) == 0)
+        if (atomic_load(&p->done) == p->expected)
             return;
         pause_cpu();
     }
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->caller_sleeps, true);
-    while ((atomic_load(&p->state) & INSIDE) != 0)
-        pthread_cond_wait(&p->done, &p->lock);
+    while (atomic_load(&p->done) != p->expected)
+        pthread_cond_wait(&p->finish, &p->lock);
     atomic_store(&p->caller_sleeps, false);
     pthread_mutex_unlock(&p->lock);
 }
@@ -187,12 +206,15 @@ qrl_status qrl_pool_create(int n_threads, qrl_pool **out, qrl_error *err) {
     *p = (qrl_pool){.n_threads = 1, .spins = n_threads <= cores ? SPINS : 0};
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->start, NULL);
-    pthread_cond_init(&p->done, NULL);
-    p->workers = calloc((size_t)n_threads, sizeof *p->workers);
-    if (!p->workers) {
+    pthread_cond_init(&p->finish, NULL);
+    const size_t n = (size_t)n_threads;
+    p->workers = calloc(n, sizeof *p->workers);
+    p->shares = aligned_alloc(64, n * sizeof *p->shares);
+    if (!p->workers || !p->shares) {
         qrl_pool_destroy(p);
-        return qrl_fail_memory(err, "the thread pool", (size_t)n_threads * sizeof *p->workers);
+        return qrl_fail_memory(err, "the thread pool", n * (sizeof *p->workers + sizeof *p->shares));
     }
+    memset(p->shares, 0, n * sizeof *p->shares);
     for (int i = 1; i < n_threads; i++) {
         p->workers[i] = (struct worker){.pool = p, .index = i};
         if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) != 0) {
@@ -213,9 +235,10 @@ void qrl_pool_destroy(qrl_pool *p) {
     wake_workers(p);
     for (int i = 1; i < p->n_threads; i++)
         pthread_join(p->workers[i].thread, NULL);
-    pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->finish);
     pthread_cond_destroy(&p->start);
     pthread_mutex_destroy(&p->lock);
+    free(p->shares);
     free(p->workers);
     free(p);
 }
