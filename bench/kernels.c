@@ -71,7 +71,8 @@ int main(int argc, char **argv) {
     qrl_backend *b;
     qrl_limits limits;
     if (qrl_isa_parse(argc > 2 ? argv[2] : "auto", &params.isa, &err) != QRL_OK ||
-        qrl_cpu_measure_limits(&params, &limits, &err) != QRL_OK || qrl_cpu_ops.create(&params, &b, &err) != QRL_OK ||
+        qrl_cpu_measure_limits(&params, NULL, &limits, &err) != QRL_OK ||
+        qrl_cpu_ops.create(&params, &b, &err) != QRL_OK ||
         qrl_cpu_ops.reserve(b, &(qrl_reserve){.max_rows = PREFILL_ROWS, .max_cols = 8192, .max_head_dim = 128}, &err) !=
             QRL_OK) {
         fprintf(stderr, "bench_kernels: %s\n", err.text);
@@ -96,6 +97,12 @@ int main(int argc, char **argv) {
             return 1;
         }
         const double macs = 2048.0 * 2048.0 * PREFILL_ROWS / p, rate = (double)bytes / d;
+        uint64_t only[QRL_TYPE_COUNT] = {0};
+        only[type] = 1;
+        if (qrl_cpu_measure_limits(&params, only, &limits, &err) != QRL_OK) {
+            fprintf(stderr, "bench_kernels: %s\n", err.text);
+            return 1;
+        }
         const double limit = qrl_quant_traits(type)->scales ? limits.int8_macs : limits.f32_macs;
         printf("%-8s %10.1f %5.0f%% %10.1f %5.0f%%\n", qrl_quant_traits(type)->name, macs * 1e-9, 100 * macs / limit,
                rate * 1e-9, 100 * rate / limits.read_bytes);

@@ -127,7 +127,8 @@ int main(int argc, char **argv) {
     qrl_backend *b;
     qrl_limits limits;
     if (qrl_isa_parse(argc > 2 ? argv[2] : "auto", &params.isa, &err) != QRL_OK ||
-        qrl_cpu_measure_limits(&params, &limits, &err) != QRL_OK || qrl_cpu_ops.create(&params, &b, &err) != QRL_OK) {
+        qrl_cpu_measure_limits(&params, NULL, &limits, &err) != QRL_OK ||
+        qrl_cpu_ops.create(&params, &b, &err) != QRL_OK) {
         fprintf(stderr, "bench_recurrent: %s\n", err.text);
         return 1;
     }

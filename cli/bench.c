@@ -85,7 +85,7 @@ static qrl_status measure(const cli *c, job *j, qrl_error *err) {
     const size_t steps = (j->n_prompt ? j->reps : 0) + (j->n_decode ? j->reps : 0);
     size_t done = 0;
     cli_progress_begin(&bar, c, "measuring", steps, false);
-    QRL_TRY(qrl_measure_limits(j->info.n_threads, j->info.isa, &j->limits, err));
+    QRL_TRY(qrl_model_measure_limits(j->model, &j->limits, err));
     if (j->depth)
         QRL_TRY(qrl_session_eval(j->session, j->tokens, j->depth, QRL_WANT_NONE, NULL, err));
     if (j->n_prompt) /* the first run touches memory for the first time: not counted */

@@ -383,7 +383,7 @@ static qrl_status run_job(const cli *c, job *j, qrl_error *err) {
     if (verbose) {
         qrl_model_info info;
         qrl_model_get_info(j->model, &info);
-        QRL_TRY(qrl_measure_limits(info.n_threads, info.isa, &j->limits, err));
+        QRL_TRY(qrl_model_measure_limits(j->model, &j->limits, err));
     }
     if (j->json)
         print_json(j);

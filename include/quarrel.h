@@ -614,12 +614,15 @@ QRL_API qrl_status qrl_plan_memory(const char *path, const qrl_model_params *mod
 
 /* What this machine can do at most: each in operations or bytes a second over the given threads. */
 typedef struct qrl_limits {
-    double int8_macs, f32_macs, bf16_macs; /* multiply-adds a second; bf16 0 where there is none */
+    double int8_macs, f32_macs, bf16_macs; /* multiply-adds a second: of bytes, exactly summed; bf16 0: there is none */
     double read_bytes;                     /* sustained read bandwidth */
 } qrl_limits;
 
 /* Measures now; takes about a second. n_threads and isa as in qrl_model_params. */
 QRL_API qrl_status qrl_measure_limits(int n_threads, const char *isa, qrl_limits *out, qrl_error *err);
+/* The same with the model's threads and instruction set, and with int8_macs for the mixture of its quantized types:
+ * without an instruction for four products of bytes (AVX2), weights of few bits allow shorter sums than bytes. */
+QRL_API qrl_status qrl_model_measure_limits(const qrl_model *model, qrl_limits *out, qrl_error *err);
 
 #ifdef __cplusplus
 }

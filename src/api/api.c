@@ -228,5 +228,16 @@ qrl_status qrl_measure_limits(int n_threads, const char *isa, qrl_limits *out, q
     qrl_backend_params params = {.n_threads = n_threads};
     QRL_TRY(check_threads(n_threads, err));
     QRL_TRY(qrl_isa_parse(isa, &params.isa, err));
-    return qrl_cpu_measure_limits(&params, out, err);
+    return qrl_cpu_measure_limits(&params, NULL, out, err);
+}
+
+qrl_status qrl_model_measure_limits(const qrl_model *model, qrl_limits *out, qrl_error *err) {
+    if (!model || !out)
+        return null_argument(__func__, err);
+    if (!model->backend)
+        return qrl_fail(err, QRL_ERR_ARGUMENT, "%s was opened for its vocabulary alone: nothing computes with it",
+                        qrl_gguf_path(model->gguf));
+    const qrl_backend_params params = {.n_threads = model->ops->threads(model->backend),
+                                       .isa = model->ops->isa(model->backend)};
+    return qrl_cpu_measure_limits(&params, model->cost.prompt_macs, out, err);
 }

@@ -368,7 +368,9 @@ typedef struct qrl_backend_ops {
 const qrl_backend_ops *qrl_backend_find(const char *name);
 
 /* The limits of this machine (qrl_limits of quarrel.h), measured with the backend's threads.
- * Takes about a second; QRL_ERR_MEMORY when the test buffer cannot be had. */
-qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, qrl_limits *out, qrl_error *err);
+ * Takes about a second; QRL_ERR_MEMORY when the test buffer cannot be had.
+ * macs: [QRL_TYPE_COUNT] multiply-adds with weights of each type, for int8_macs of that mixture; NULL: of bytes. */
+qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, const uint64_t *macs, qrl_limits *out,
+                                  qrl_error *err);
 
 #endif

@@ -98,7 +98,7 @@ typedef struct qrl_kernels {
     void (*exp)(const float *x, float *out, size_t n);
     /* Speed limits (cpu/limits.c): each does n rounds and returns the multiply-adds done; `sink` keeps
      * the compiler honest. bf16 NULL where there is no such instruction. */
-    uint64_t (*limit_int8)(uint64_t n, float *sink);
+    uint64_t (*limit_int8)(uint64_t n, int sums, float *sink); /* sums: as of qrl_sums_of_16_bits */
     uint64_t (*limit_f32)(uint64_t n, float *sink);
     uint64_t (*limit_bf16)(uint64_t n, float *sink);
     /* Reads n bytes (a multiple of 256) once. */

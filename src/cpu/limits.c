@@ -18,7 +18,9 @@ static size_t read_pieces(void) {
 }
 
 struct limit_job {
-    uint64_t (*macs)(uint64_t n, float *sink);
+    const qrl_kernels *kernels;
+    uint64_t (*macs)(uint64_t n, float *sink); /* NULL: limit_int8 with `sums` */
+    int sums;
     void (*read)(const unsigned char *data, size_t n, float *sink);
     const unsigned char *data;
     uint64_t done[QRL_MAX_THREADS];
@@ -28,7 +30,7 @@ static void macs_task(void *context, size_t task, int thread) {
     (void)thread;
     struct limit_job *j = context;
     float sink[QRL_GROUP];
-    j->done[task] = j->macs(ROUNDS, sink);
+    j->done[task] = j->macs ? j->macs(ROUNDS, sink) : j->kernels->limit_int8(ROUNDS, j->sums, sink);
 }
 
 static void read_task(void *context, size_t task, int thread) {
@@ -39,10 +41,9 @@ static void read_task(void *context, size_t task, int thread) {
 }
 
 /* The best of a few rounds: a limit is what is possible, not what is usual. */
-static double best_macs(qrl_pool *pool, uint64_t (*macs)(uint64_t, float *)) {
-    struct limit_job job = {.macs = macs};
+static double best_macs(qrl_pool *pool, struct limit_job job) {
     double best = 0;
-    for (int i = 0; macs && i < REPEATS; i++) {
+    for (int i = 0; i < REPEATS; i++) {
         const double start = qrl_now();
         qrl_pool_run(pool, (size_t)qrl_pool_threads(pool), macs_task, &job);
         const double seconds = qrl_now() - start;
@@ -54,7 +55,24 @@ static double best_macs(qrl_pool *pool, uint64_t (*macs)(uint64_t, float *)) {
     return best;
 }
 
-qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, qrl_limits *out, qrl_error *err) {
+/* Of a mixture of types: macs[type] multiply-adds each. NULL: of bytes. */
+static double int8_limit(qrl_pool *pool, const qrl_kernels *k, const uint64_t *macs) {
+    double limit[9] = {0}, total = 0, seconds = 0; /* [sums] */
+    for (qrl_type type = 0; macs && type < QRL_TYPE_COUNT; type++) {
+        const qrl_pack *p = qrl_pack_of(type);
+        if (!p || !macs[type])
+            continue;
+        const int sums = qrl_sums_of_16_bits(p->planes, p->offset, p->lut, p->head);
+        if (limit[sums] == 0)
+            limit[sums] = best_macs(pool, (struct limit_job){.kernels = k, .sums = sums});
+        total += (double)macs[type];
+        seconds += (double)macs[type] / limit[sums];
+    }
+    return seconds > 0 ? total / seconds : best_macs(pool, (struct limit_job){.kernels = k, .sums = 1});
+}
+
+qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, const uint64_t *macs, qrl_limits *out,
+                                  qrl_error *err) {
     *out = (qrl_limits){0};
     const qrl_kernels *k = qrl_kernels_get(params->isa);
     if (!k)
@@ -68,9 +86,10 @@ qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, qrl_limits *
     const qrl_status status = qrl_pool_create(params->n_threads, &pool, err);
     if (status == QRL_OK) {
         memset(data, 1, bytes); /* pages of their own: untouched ones would all be one zero page */
-        out->int8_macs = best_macs(pool, k->limit_int8);
-        out->f32_macs = best_macs(pool, k->limit_f32);
-        out->bf16_macs = best_macs(pool, k->limit_bf16);
+        out->int8_macs = int8_limit(pool, k, macs);
+        out->f32_macs = best_macs(pool, (struct limit_job){.macs = k->limit_f32});
+        if (k->limit_bf16)
+            out->bf16_macs = best_macs(pool, (struct limit_job){.macs = k->limit_bf16});
         struct limit_job job = {.read = k->limit_read, .data = data};
         for (int i = 0; i < REPEATS; i++) {
             const double start = qrl_now();

@@ -100,6 +100,19 @@ static inline size_t qrl_planes_bytes(int planes) {
     return planes == 4 ? 256 : planes == 41 ? 320 : planes == 42 ? 384 : planes == 2 ? 128 : planes == 21 ? 192 : 512;
 }
 
+/* Two scales a unit, one for each half. */
+static inline bool qrl_head_dual(qrl_head head) {
+    return head == QRL_HEAD_KM16 || head == QRL_HEAD_K16 || head == QRL_HEAD_F32X2;
+}
+
+/* How many chunks of products are summed in 16 bits, without VNNI: each is 2 of at most u * 127. 1: bytes above 127,
+ * which take the sign trick (gemm_impl.h). */
+static inline int qrl_sums_of_16_bits(int planes, int offset, int lut, qrl_head head) {
+    const int u = lut == QRL_LUT_FP4 ? 28 : planes == 4 ? 15 : planes == 41 ? 31 : planes == 42 ? 63 : 7;
+    const int sums = 0x7fff / (2 * 127 * u);
+    return offset == 128 ? 1 : sums >= 8 && !qrl_head_dual(head) ? 8 : sums >= 4 ? 4 : 2;
+}
+
 /* Bytes of a packed group of 16 rows of n_cols values. */
 size_t qrl_group_bytes(qrl_type type, size_t n_cols);
 /* Packs rows [first_row, first_row + 16) of m (rows beyond its end are zero) into out. */

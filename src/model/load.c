@@ -101,8 +101,10 @@ static void count_cost(loader *l, const slice *s, size_t own) {
         bytes = bytes * moe->n_used / moe->n_expert;
     }
     *(quantized ? &m->cost.macs_int8 : &m->cost.macs_float) += macs;
-    if (every_row(l, s->row, s->layer))
+    if (every_row(l, s->row, s->layer)) {
         *(quantized ? &m->cost.prompt_macs_int8 : &m->cost.prompt_macs_float) += macs;
+        m->cost.prompt_macs[s->type] += quantized ? macs : 0;
+    }
     m->cost.read_bytes += bytes;
 }
 

@@ -178,6 +178,7 @@ typedef struct qrl_model_cost {
     uint64_t n_params, weight_bytes, resident_bytes;
     uint64_t vector_bytes, mapped_bytes; /* of norms and biases; of the file, read where it lies */
     uint64_t macs_int8, macs_float, prompt_macs_int8, prompt_macs_float, read_bytes;
+    uint64_t prompt_macs[QRL_TYPE_COUNT]; /* by type, of quantized weights: prompt_macs_int8 is their sum */
 } qrl_model_cost;
 
 struct qrl_model {

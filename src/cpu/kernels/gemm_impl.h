@@ -100,13 +100,6 @@ INLINE int table_offset(int offset) {
     return !HAVE_DPBUSD && offset == 128 ? 0 : offset;
 }
 
-/* How many chunks of products are summed in 16 bits, without VNNI: each is 2 of at most u * 127. */
-INLINE int sums_of_16_bits(int planes, int offset, int lut, int dual) {
-    const int u = lut == QRL_LUT_FP4 ? 28 : planes == 4 ? 15 : planes == 41 ? 31 : planes == 42 ? 63 : 7;
-    const int sums = 0x7fff / (2 * 127 * u);
-    return offset == 128 ? 1 : sums >= 8 && !dual ? 8 : sums >= 4 ? 4 : 2;
-}
-
 /* Minus the offset times a sum of activations: where products of offset weights begin. */
 INLINE vi offset_sum(const unsigned char *n, int offset) {
     if (HAVE_DPBUSD) /* MAGIC - 128 * the sum */
@@ -114,33 +107,37 @@ INLINE vi offset_sum(const unsigned char *n, int offset) {
     return vi_sll32(vi_bcast32(n), log2_of(offset)); /* minus the sum */
 }
 
-/* One vector of rows (from row r of the group) by T activation rows.
+/* V vectors of rows (from row r of the group) by T activation rows.
  *
  * Without VNNI the products of bytes are summed in 16 bits as long as they cannot overflow: `sums`
  * chunks of 2 products of at most umax * 127; bytes above 127 take the sign trick instead, in which
  * the weight's sign moves to the activation. */
-INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units, int T, const unsigned char *group,
-                      size_t n_units, const unsigned char *tile, float *out, size_t out_stride, size_t r) {
-    const int dual = head == QRL_HEAD_KM16 || head == QRL_HEAD_K16 || head == QRL_HEAD_F32X2;
+INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units, int T, int V,
+                      const unsigned char *group, size_t n_units, const unsigned char *tile, float *out,
+                      size_t out_stride, size_t r) {
+    enum { MAX_V = QRL_GROUP / VR };
+    const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
     const int bytes8 = offset == 128;
-    const int sums = sums_of_16_bits(planes, offset, lut, dual);
+    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head);
     const int use_offset = offset && (HAVE_DPBUSD || !bytes8);
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
-    const size_t at = 4 * r;
     const vi table =
         lut == QRL_LUT_NONE ? vi_zero() : vi_add8(vi_lut(lut_values[lut]), vi_set8((char)table_offset(offset)));
-    vf acc[QRL_TILE_MAX];
+    vf acc[QRL_TILE_MAX][MAX_V];
     UNROLL
-    for (int t = 0; t < T; t++)
-        acc[t] = vf_zero();
+    for (int t = 0; t < T; t++) {
+        UNROLL
+        for (int v = 0; v < V; v++)
+            acc[t][v] = vf_zero();
+    }
     for (size_t done = 0; done < n_units; done += (size_t)units) {
-        vf d = vf_zero(), dmin = vf_zero();
-        if (half_d) {
-            d = vf_f16(group + 2 * r);
-            if (has_min)
-                dmin = vf_f16(group + 32 + 2 * r);
+        vf d[MAX_V] = {vf_zero()}, dmin[MAX_V] = {vf_zero()};
+        UNROLL
+        for (int v = 0; v < V && half_d; v++) {
+            d[v] = vf_f16(group + 2 * (r + (size_t)v * VR));
+            dmin[v] = has_min ? vf_f16(group + 32 + 2 * (r + (size_t)v * VR)) : vf_zero();
         }
         const unsigned char *unit = group + head_bytes;
         for (size_t u = 0; u < (size_t)units; u++, unit += unit_bytes, tile += QRL_QACT_BYTES(T)) {
@@ -149,56 +146,72 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                 for (size_t b = 0; b < unit_bytes; b += 64)
                     __builtin_prefetch(unit + PREFETCH + b);
             }
-            vf s[2], m[2], y[QRL_TILE_MAX];
-            vi isum[QRL_TILE_MAX], isum16[QRL_TILE_MAX];
-            scales(head, group, u, r, d, dmin, s, m);
+            vf s[MAX_V][2], m[MAX_V][2], y[QRL_TILE_MAX][MAX_V];
+            vi isum[QRL_TILE_MAX][MAX_V], isum16[QRL_TILE_MAX][MAX_V];
+            UNROLL
+            for (int v = 0; v < V; v++)
+                scales(head, group, u, r + (size_t)v * VR, d[v], dmin[v], s[v], m[v]);
             UNROLL
             for (int c = 0; c < 8; c++) {
                 if (c == 0 || (dual && c == 4))
                     UNROLL
                 for (int t = 0; t < T; t++) {
                     const unsigned char *n = QRL_QACT_N(tile, T, dual ? 1 + c / 4 : 0) + 4 * t;
-                    isum[t] = use_offset ? offset_sum(n, offset) : vi_zero();
+                    UNROLL
+                    for (int v = 0; v < V; v++)
+                        isum[t][v] = use_offset ? offset_sum(n, offset) : vi_zero();
                 }
-                const vi w = chunk(planes, lut, table, unit, at, c);
-                /* signed bytes for the sign trick: tables hold them so, Q8 is stored with its offset */
-                const vi ws = HAVE_DPBUSD || !bytes8 || lut != QRL_LUT_NONE ? w : vi_xor(w, vi_set8((char)128));
-                const vi wa = HAVE_DPBUSD || !bytes8 ? w : vi_abs8(ws);
                 UNROLL
-                for (int t = 0; t < T; t++) {
-                    const vi a = vi_bcast32(tile + 32 * t + 4 * c);
-                    if (HAVE_DPBUSD)
-                        isum[t] = vi_dpbusd(isum[t], w, a);
-                    else {
-                        const vi p = bytes8 ? vi_maddubs(wa, vi_sign8(a, ws)) : vi_maddubs(w, a);
-                        isum16[t] = c % sums == 0 ? p : vi_add16(isum16[t], p);
-                        if (c % sums == sums - 1)
-                            isum[t] = vi_add32(isum[t], vi_madd16(isum16[t], vi_set16(1)));
+                for (int v = 0; v < V; v++) {
+                    const vi w = chunk(planes, lut, table, unit, 4 * (r + (size_t)v * VR), c);
+                    /* signed bytes for the sign trick: tables hold them so, Q8 is stored with its offset */
+                    const vi ws = HAVE_DPBUSD || !bytes8 || lut != QRL_LUT_NONE ? w : vi_xor(w, vi_set8((char)128));
+                    const vi wa = HAVE_DPBUSD || !bytes8 ? w : vi_abs8(ws);
+                    UNROLL
+                    for (int t = 0; t < T; t++) {
+                        const vi a = vi_bcast32(tile + 32 * t + 4 * c);
+                        if (HAVE_DPBUSD)
+                            isum[t][v] = vi_dpbusd(isum[t][v], w, a);
+                        else {
+                            const vi p = bytes8 ? vi_maddubs(wa, vi_sign8(a, ws)) : vi_maddubs(w, a);
+                            isum16[t][v] = c % sums == 0 ? p : vi_add16(isum16[t][v], p);
+                            if (sums > 2)
+                                KEEP(isum16[t][v]);
+                            if (c % sums == sums - 1)
+                                isum[t][v] = vi_add32(isum[t][v], vi_madd16(isum16[t][v], vi_set16(1)));
+                        }
                     }
                 }
                 if (dual && c == 3)
                     UNROLL
-                for (int t = 0; t < T; t++)
-                    y[t] = vf_mul(vf_cvt(isum[t]), s[0]);
+                for (int t = 0; t < T; t++) {
+                    UNROLL
+                    for (int v = 0; v < V; v++)
+                        y[t][v] = vf_mul(vf_cvt(isum[t][v]), s[v][0]);
+                }
             }
             UNROLL
             for (int t = 0; t < T; t++) {
-                const vf f = vf_cvt(isum[t]);
-                y[t] = dual ? vf_fma(f, s[1], y[t]) : vf_mul(f, s[0]);
-                acc[t] = vf_fma(y[t], vf_bcast(QRL_QACT_D(tile, T) + 4 * t), acc[t]);
-                if (has_min && !dual)
-                    acc[t] = vf_fnma(m[0], vf_bcast(QRL_QACT_S(tile, T, 0) + 4 * t), acc[t]);
-                else if (has_min) {
-                    acc[t] = vf_fnma(m[0], vf_bcast(QRL_QACT_S(tile, T, 1) + 4 * t), acc[t]);
-                    acc[t] = vf_fnma(m[1], vf_bcast(QRL_QACT_S(tile, T, 2) + 4 * t), acc[t]);
+                UNROLL
+                for (int v = 0; v < V; v++) {
+                    const vf f = vf_cvt(isum[t][v]);
+                    y[t][v] = dual ? vf_fma(f, s[v][1], y[t][v]) : vf_mul(f, s[v][0]);
+                    acc[t][v] = vf_fma(y[t][v], vf_bcast(QRL_QACT_D(tile, T) + 4 * t), acc[t][v]);
+                    if (has_min)
+                        acc[t][v] = vf_fnma(m[v][0], vf_bcast(QRL_QACT_S(tile, T, dual ? 1 : 0) + 4 * t), acc[t][v]);
+                    if (has_min && dual)
+                        acc[t][v] = vf_fnma(m[v][1], vf_bcast(QRL_QACT_S(tile, T, 2) + 4 * t), acc[t][v]);
                 }
             }
         }
         group = unit;
     }
     UNROLL
-    for (int t = 0; t < T; t++)
-        vf_store(out + (size_t)t * out_stride + r, acc[t]);
+    for (int t = 0; t < T; t++) {
+        UNROLL
+        for (int v = 0; v < V; v++)
+            vf_store(out + (size_t)t * out_stride + r + (size_t)v * VR, acc[t][v]);
+    }
 }
 
 /* ---- panels ---- */
@@ -207,7 +220,7 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
  * take them from n of the activations. */
 INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int units, const unsigned char *group,
                         size_t first, size_t n, size_t half, qrl_panel *out) {
-    const int dual = head == QRL_HEAD_KM16 || head == QRL_HEAD_K16 || head == QRL_HEAD_F32X2;
+    const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
@@ -259,11 +272,11 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
                          const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc_out,
                          size_t ld, bool first) {
     enum { V = 2, S = QRL_TILE_MAX / 2, T = QRL_TILE_MAX };
-    const int dual = head == QRL_HEAD_KM16 || head == QRL_HEAD_K16 || head == QRL_HEAD_F32X2;
+    const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
     const int bytes8 = offset == 128;
-    const int sums = sums_of_16_bits(planes, offset, lut, dual);
+    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head);
     vf acc[S][V];
     UNROLL
     for (int t = 0; t < S; t++) {
@@ -461,8 +474,9 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
 #define GEMM_ONE(name, planes, offset, lut, head, units, T)                                                            \
     static void gemm_##name##_##T(const unsigned char *group, size_t n, const void *tile, float *out,                  \
                                   size_t out_stride) {                                                                 \
-        for (size_t r = 0; r < QRL_GROUP; r += VR)                                                                     \
-            gemm_rows(planes, offset, lut, head, units, T, group, n, tile, out, out_stride, r);                        \
+        enum { V = T <= 2 ? QRL_GROUP / VR : 1 };                                                                      \
+        for (size_t r = 0; r < QRL_GROUP; r += V * VR)                                                                 \
+            gemm_rows(planes, offset, lut, head, units, T, V, group, n, tile, out, out_stride, r);                     \
     }
 #define GEMM_LAYOUT(name, planes, offset, lut, head, units)                                                            \
     GEMM_ONE(name, planes, offset, lut, head, units, 1)                                                                \

@@ -2,26 +2,55 @@
  * the kernels live on, from registers. */
 enum {
     CHAINS = VR == 16 ? 12 : 10,           /* within the registers, with two operands and what is between */
-    BYTE_CHAINS = HAVE_DPBUSD ? CHAINS : 6 /* sums of 16 bits take one cycle */
+    BYTE_CHAINS = HAVE_DPBUSD ? CHAINS : 6 /* with as many sums of 16 bits */
 };
 
-static uint64_t KERNEL(limit_int8)(uint64_t n, float *sink) {
-    vi acc[BYTE_CHAINS], a = vi_set8(3), w = vi_set8(5);
+/* Exact sums of products of bytes as gemm_impl.h makes them, for 32 values at a time: one instruction of four products,
+ * or `sums` sums of two in 16 bits (1: with the sign trick), which then go to 32. */
+INLINE uint64_t byte_rounds(uint64_t n, int sums, float *sink) {
+    vi acc[BYTE_CHAINS], acc16[BYTE_CHAINS], a = vi_set8(3), w = vi_set8(5);
     UNROLL
     for (int i = 0; i < BYTE_CHAINS; i++)
         acc[i] = vi_zero();
     for (uint64_t k = 0; k < n; k++) {
         UNROLL
-        for (int i = 0; i < BYTE_CHAINS; i++) {
-            __asm__ volatile("" : "+x"(a)); /* a new value, as far as the compiler knows */
-            acc[i] = HAVE_DPBUSD ? vi_dpbusd(acc[i], w, a) : vi_add16(acc[i], vi_maddubs(w, a));
+        for (int c = 0; c < 8; c++) {
+            __asm__ volatile("" : "+x"(w)); /* a new value, as far as the compiler knows */
+            UNROLL
+            for (int i = 0; i < BYTE_CHAINS; i++) {
+                __asm__ volatile("" : "+x"(a));
+                if (HAVE_DPBUSD) {
+                    acc[i] = vi_dpbusd(acc[i], w, a);
+                    continue;
+                }
+                const vi p = vi_maddubs(w, sums == 1 ? vi_sign8(a, w) : a);
+                acc16[i] = c % sums == 0 ? p : vi_add16(acc16[i], p);
+                KEEP(acc16[i]);
+                if (c % sums == sums - 1) {
+                    acc[i] = vi_add32(acc[i], vi_madd16(acc16[i], vi_set16(1)));
+                    KEEP(acc[i]);
+                }
+            }
         }
     }
     UNROLL
     for (int i = 1; i < BYTE_CHAINS; i++)
         acc[0] = vi_add32(acc[0], acc[i]);
     vf_store(sink, vf_cvt(acc[0]));
-    return n * BYTE_CHAINS * VB;
+    return n * BYTE_CHAINS * VB * 8;
+}
+
+static uint64_t KERNEL(limit_int8)(uint64_t n, int sums, float *sink) {
+    switch (HAVE_DPBUSD ? 8 : sums) {
+    case 1:
+        return byte_rounds(n / 8, 1, sink);
+    case 2:
+        return byte_rounds(n / 8, 2, sink);
+    case 4:
+        return byte_rounds(n / 8, 4, sink);
+    default:
+        return byte_rounds(n / 8, 8, sink);
+    }
 }
 
 static uint64_t KERNEL(limit_f32)(uint64_t n, float *sink) {

@@ -322,6 +322,7 @@ static void test_limits(void **state) {
     qrl_limits l;
     assert_ok(qrl_measure_limits(1, "scalar", &l, &err), &err);
     assert_true(l.int8_macs > 0 && l.f32_macs > 0 && l.read_bytes > 0);
+    assert_fails(qrl_model_measure_limits(NULL, &l, &err), QRL_ERR_ARGUMENT, "qrl_model_measure_limits", &err);
     assert_fails(qrl_measure_limits(-1, NULL, &l, &err), QRL_ERR_ARGUMENT, "threads", &err);
     assert_fails(qrl_measure_limits(1, "mmx", &l, &err), QRL_ERR_ARGUMENT, "mmx", &err);
 }

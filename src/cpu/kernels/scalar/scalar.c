@@ -128,6 +128,11 @@ static uint64_t scalar_limit(uint64_t n, float *sink) {
     return n * 8;
 }
 
+static uint64_t scalar_limit_int8(uint64_t n, int sums, float *sink) {
+    (void)sums;
+    return scalar_limit(n, sink);
+}
+
 static void scalar_limit_read(const unsigned char *data, size_t n, float *sink) {
     uint64_t sum = 0, v;
     for (size_t i = 0; i < n; i += sizeof v) {
@@ -146,7 +151,7 @@ const qrl_kernels qrl_kernels_scalar = {
     .activate = ACTIVATIONS,
     .softcap = scalar_softcap,
     .exp = scalar_exp,
-    .limit_int8 = scalar_limit,
+    .limit_int8 = scalar_limit_int8,
     .limit_f32 = scalar_limit,
     .limit_read = scalar_limit_read,
 };
