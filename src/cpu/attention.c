@@ -76,22 +76,16 @@ static void put_query(const qrl_kv_layer *kv, const float *x, size_t r, float *q
         q[d * QRL_ATTN_ROWS + r] = x[d];
 }
 
-/* The keys and values of a page: where they lie, or unpacked. */
-static void load_page(const struct attention_job *j, struct tile_state *t, size_t pos, size_t head, float *unpacked) {
+/* The keys and values of a page, and of the next one that the rows see; its task has no other. */
+static void point_to_page(const struct attention_job *j, qrl_attend *a, size_t pos, size_t last, size_t head) {
     const qrl_kv_layer *kv = &j->op->kv;
-    const unsigned char *k = qrl_kv_page(kv, j->span, pos, head);
-    const unsigned char *v = k + qrl_kv_part_bytes(kv->type_k, kv->k_dim);
-    t->a.k = (const float *)(const void *)k;
-    t->a.v = (const float *)(const void *)v;
-    if (kv->type_k != QRL_KV_F32) {
-        j->b->kernels->unpack_kv(kv->type_k, true, k, kv->k_dim, unpacked);
-        t->a.k = unpacked;
-    }
-    unpacked += QRL_PAGE * j->b->reserved.max_head_dim;
-    if (kv->type_v != QRL_KV_F32) {
-        j->b->kernels->unpack_kv(kv->type_v, false, v, kv->v_dim, unpacked);
-        t->a.v = unpacked;
-    }
+    const size_t k_bytes = qrl_kv_part_bytes(kv->type_k, kv->k_dim);
+    const unsigned char *page = qrl_kv_page(kv, j->span, pos, head);
+    const unsigned char *next = pos + QRL_PAGE < last ? qrl_kv_page(kv, j->span, pos + QRL_PAGE, head) : NULL;
+    a->k = page;
+    a->v = page + k_bytes;
+    a->next_k = next;
+    a->next_v = next ? next + k_bytes : NULL;
 }
 
 static void attention_task(void *context, size_t task, int thread) {
@@ -108,12 +102,15 @@ static void attention_task(void *context, size_t task, int thread) {
     const size_t from = tile * QRL_ATTN_ROWS, to = from + QRL_ATTN_ROWS < n_rows ? from + QRL_ATTN_ROWS : n_rows;
     float *acc = qrl_cpu_attend_scratch(j->b, thread);
     float *q = acc + QRL_ATTN_ROWS * j->b->reserved.max_head_dim;
-    float *unpacked = q + QRL_ATTN_ROWS * j->b->reserved.max_head_dim;
+    float *floats = q + QRL_ATTN_ROWS * j->b->reserved.max_head_dim;
     struct tile_state t = {.a = {.n_rows = to - from,
                                  .q = q,
                                  .acc = acc,
                                  .max = t.max,
                                  .sum = t.sum,
+                                 .type_k = kv->type_k,
+                                 .type_v = kv->type_v,
+                                 .floats = floats,
                                  .k_dim = kv->k_dim,
                                  .v_dim = kv->v_dim,
                                  .scale = op->scale,
@@ -122,7 +119,7 @@ static void attention_task(void *context, size_t task, int thread) {
     size_t first = SIZE_MAX, last = 0;
     for (size_t i = from; i < to; i++) {
         const size_t r = i - from, token = i / j->group, q_head = head * j->group + i % j->group;
-        put_query(kv, op->q + ((j->span->row + token) * op->n_head + q_head) * kv->k_dim, r, q, unpacked);
+        put_query(kv, op->q + ((j->span->row + token) * op->n_head + q_head) * kv->k_dim, r, q, floats);
         t.a.at[r] = (int32_t)(j->span->pos + token);
         t.a.slope[r] = op->slopes ? op->slopes[q_head] : 0.0f;
         /* a sink is a score seen already, whose value is zero */
@@ -134,7 +131,7 @@ static void attention_task(void *context, size_t task, int thread) {
     }
     memset(acc, 0, (to - from) * kv->v_dim * sizeof *acc);
     for (size_t pos = first / QRL_PAGE * QRL_PAGE; pos < last; pos += QRL_PAGE) {
-        load_page(j, &t, pos, head, unpacked);
+        point_to_page(j, &t.a, pos, last, head);
         attend_page(j->b->kernels, &t, pos);
     }
     for (size_t i = from; i < to; i++) {

@@ -69,8 +69,11 @@ typedef struct qrl_attend {
     float *acc;     /* [n_rows][v_dim], running sums of p v */
     float *max;     /* [n_rows], running maxima of the scores */
     float *sum;     /* [n_rows], running sums of p */
-    const float *k; /* [k_dim][QRL_PAGE] */
-    const float *v; /* [QRL_PAGE][v_dim] */
+    const void *k;  /* [k_dim][QRL_PAGE] as the cache has them (qrl_kv_layer in backend/backend.h) */
+    const void *v;  /* [QRL_PAGE][v_dim] */
+    qrl_kv_type type_k, type_v;
+    float *floats;               /* scratch: [QRL_PAGE * (k_dim + v_dim)] */
+    const void *next_k, *next_v; /* of the page that comes next, to be asked for meanwhile; or NULL */
     uint8_t first[QRL_ATTN_ROWS], end[QRL_ATTN_ROWS];
     size_t n_rows, k_dim, v_dim;
     float scale;

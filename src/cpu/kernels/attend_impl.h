@@ -1,42 +1,82 @@
 /* Attention over one page of 32 positions; the arithmetic is that of scalar.c's attend_row. Scores: the
  * lanes are positions. Values: the lanes are dimensions. Some query rows at a time share the loads of keys
- * and values; how many follows from the registers, and changes no bit. */
+ * and values; how many follows from the registers, and changes no bit. Halves become floats on the way into the
+ * registers where few rows use them, else once for all. What the next page holds is asked for meanwhile: pages of a
+ * head lie too far apart for the processor to foresee. */
 enum {
     SCORE_VECTORS = QRL_PAGE / VR,
-    SCORE_ROWS = VR == 16 ? 8 : 2, /* with all vectors of a page: 16 accumulators of 32, 8 of 16 registers */
-    VALUE_ROWS = VR == 16 ? 8 : 4, /* with two vectors of dimensions: likewise */
+    TILE_SUMS = VR == 16 ? 16 : 12,            /* rows by vectors of sums in registers, of 32 or 16 */
+    DIRECT_ROWS = VR == 16 ? 8 : QRL_ATTN_ROWS /* halves are converted as they are read for so many rows at most */
 };
 
-/* p[r][j] = (q[r] . k[j]) * scale for R rows, whatever of the page they see. */
-INLINE void scores(const qrl_attend *a, size_t first, int R, float (*p)[QRL_PAGE]) {
-    vf s[SCORE_ROWS * SCORE_VECTORS];
-    UNROLL
-    for (int i = 0; i < R * SCORE_VECTORS; i++)
-        s[i] = vf_zero();
-    for (size_t d = 0; d < a->k_dim; d++) {
-        vf k[SCORE_VECTORS];
+/* Keys or values of a page as the loops read them. */
+typedef struct KERNEL(part) {
+    qrl_kv_type type; /* F32 or F16 */
+    const void *data;
+    const unsigned char *next; /* the same of the next page, [next_bytes]; or NULL */
+    size_t next_bytes;
+} KERNEL(part);
+
+INLINE vf load_part(qrl_kv_type type, const void *data, size_t i) {
+    return type == QRL_KV_F16 ? vf_f16((const uint16_t *)data + i) : vf_load((const float *)data + i);
+}
+
+/* p[r][j] = (q[r] . k[j]) * scale for R rows, whatever of the page they see; V vectors of positions at a time. */
+INLINE void scores(const qrl_attend *a, const KERNEL(part) * k, qrl_kv_type type, size_t first, int R, int V,
+                   float (*p)[QRL_PAGE]) {
+    const bool ask = first == 0 && k->next;
+    const size_t step = k->next_bytes / (a->k_dim * (size_t)(SCORE_VECTORS / V));
+    const unsigned char *next = ask ? k->next : (const unsigned char *)a->q;
+    for (int from = 0; from < SCORE_VECTORS; from += V) {
+        vf s[TILE_SUMS];
         UNROLL
-        for (int v = 0; v < SCORE_VECTORS; v++)
-            k[v] = vf_load(a->k + d * QRL_PAGE + v * VR);
+        for (int i = 0; i < R * V; i++)
+            s[i] = vf_zero();
+        for (size_t d = 0; d < a->k_dim; d++) {
+            vf x[SCORE_VECTORS];
+            UNROLL
+            for (int v = 0; v < V; v++)
+                x[v] = load_part(type, k->data, d * QRL_PAGE + (size_t)((from + v) * VR));
+            if (ask) {
+                __builtin_prefetch(next);
+                next += step;
+            }
+            UNROLL
+            for (int r = 0; r < R; r++) {
+                const vf q = vf_bcast(a->q + d * QRL_ATTN_ROWS + first + (size_t)r);
+                UNROLL
+                for (int v = 0; v < V; v++)
+                    s[r * V + v] = vf_fma(q, x[v], s[r * V + v]);
+            }
+        }
         UNROLL
         for (int r = 0; r < R; r++) {
-            const vf q = vf_bcast(a->q + d * QRL_ATTN_ROWS + first + (size_t)r);
             UNROLL
-            for (int v = 0; v < SCORE_VECTORS; v++)
-                s[r * SCORE_VECTORS + v] = vf_fma(q, k[v], s[r * SCORE_VECTORS + v]);
+            for (int v = 0; v < V; v++)
+                vf_store(p[first + (size_t)r] + (from + v) * VR, vf_mul(s[r * V + v], vf_set(a->scale)));
         }
-    }
-    UNROLL
-    for (int r = 0; r < R; r++) {
-        UNROLL
-        for (int v = 0; v < SCORE_VECTORS; v++)
-            vf_store(p[first + (size_t)r] + v * VR, vf_mul(s[r * SCORE_VECTORS + v], vf_set(a->scale)));
     }
 }
 
-/* Soft cap and ALiBi; what row r does not see is below everything. Returns the largest of the rest and of
- * `max`; a NaN is passed over here and reaches the sum. */
-static float shape_scores(const qrl_attend *a, size_t r, float *p, float max) {
+/* lane_exp of what is not above 0. */
+INLINE vf exp_below(vf x) {
+    const vf magic = vf_set(12582912.0f), c = vf_max(vf_set(-87.0f), x); /* NaN: the second, x */
+    const vf y = vf_fma(c, vf_set(1.44269504f), magic), n = vf_sub(y, magic);
+    vf r = vf_fma(n, vf_set(-0.693145752f), c);
+    r = vf_fma(n, vf_set(-1.42860677e-6f), r);
+    vf p = vf_fma(vf_set(1.98412698e-4f), r, vf_set(1.38888889e-3f));
+    p = vf_fma(p, r, vf_set(8.33333333e-3f));
+    p = vf_fma(p, r, vf_set(4.16666667e-2f));
+    p = vf_fma(p, r, vf_set(1.66666667e-1f));
+    p = vf_fma(p, r, vf_set(0.5f));
+    p = vf_fma(p, r, vf_set(1.0f));
+    p = vf_fma(p, r, vf_set(1.0f));
+    const vi bits = vi_sll32(vi_add32(vi_bits(y), vi_set32(127 - 0x4b400000)), 23);
+    return vf_zero_below(vf_mul(p, vf_bits(bits)), x, vf_set(-87.0f));
+}
+
+/* Soft cap and ALiBi; what row r does not see is below everything. */
+static void KERNEL(shape_scores)(const qrl_attend *a, size_t r, float *p) {
     if (a->sloped || a->softcap > 0.0f) {
         const float slope = a->sloped ? a->slope[r] : 0.0f;
         for (size_t j = 0; j < QRL_PAGE; j++)
@@ -46,6 +86,10 @@ static float shape_scores(const qrl_attend *a, size_t r, float *p, float max) {
         p[j] = -INFINITY;
     for (size_t j = a->end[r]; j < QRL_PAGE; j++)
         p[j] = -INFINITY;
+}
+
+/* The largest score of a row and of `max`; a NaN is passed over here and reaches the sum. */
+INLINE float row_max(const float *p, float max) {
     vf lane[LANES / VR];
     UNROLL
     for (int v = 0; v < LANES / VR; v++)
@@ -54,34 +98,43 @@ static float shape_scores(const qrl_attend *a, size_t r, float *p, float max) {
 }
 
 /* Scores to weights e^(score - max), zero where row r does not see. Returns their sum. */
-static float weigh_scores(const qrl_attend *a, size_t r, float *p, float max) {
-    INDEPENDENT
-    for (size_t j = 0; j < QRL_PAGE; j++)
-        p[j] = lane_exp(p[j] - max);
-    for (size_t j = 0; j < a->first[r]; j++)
-        p[j] = 0.0f; /* also where there is no number but infinity */
-    for (size_t j = a->end[r]; j < QRL_PAGE; j++)
-        p[j] = 0.0f;
-    vf lane[LANES / VR];
+INLINE float weigh_scores(const qrl_attend *a, size_t r, float *p, float max) {
+    vf x[SCORE_VECTORS], lane[LANES / VR];
+    UNROLL
+    for (int v = 0; v < SCORE_VECTORS; v++) {
+        x[v] = exp_below(vf_sub(vf_load(p + v * VR), vf_set(max)));
+        vf_store(p + v * VR, x[v]);
+    }
+    if (a->first[r] > 0 || a->end[r] < QRL_PAGE) {
+        for (size_t j = 0; j < a->first[r]; j++)
+            p[j] = 0.0f; /* also where there is no number but infinity */
+        for (size_t j = a->end[r]; j < QRL_PAGE; j++)
+            p[j] = 0.0f;
+        UNROLL
+        for (int v = 0; v < SCORE_VECTORS; v++)
+            x[v] = vf_load(p + v * VR);
+    }
     UNROLL
     for (int v = 0; v < LANES / VR; v++)
-        lane[v] = vf_add(vf_load(p + v * VR), vf_load(p + LANES + v * VR));
+        lane[v] = vf_add(x[v], x[v + LANES / VR]);
     return vf_sum16(lane);
 }
 
 /* Scores to weights, and what each row's sums until now are to be multiplied by. */
-static void soften(const qrl_attend *a, float (*p)[QRL_PAGE], float *keep) {
+static void KERNEL(soften)(const qrl_attend *a, float (*p)[QRL_PAGE], float *keep) {
     float max[QRL_ATTN_ROWS];
-    for (size_t r = 0; r < QRL_ATTN_ROWS; r++)
-        max[r] = keep[r] = 0.0f;
     for (size_t r = 0; r < a->n_rows; r++) {
+        const bool whole = a->first[r] == 0 && a->end[r] == QRL_PAGE;
+        if (!whole || a->sloped || a->softcap > 0.0f)
+            KERNEL(shape_scores)(a, r, p[r]);
         const bool sees = a->first[r] < a->end[r];
-        max[r] = sees ? shape_scores(a, r, p[r], a->max[r]) : a->max[r];
+        max[r] = sees ? row_max(p[r], a->max[r]) : a->max[r];
         keep[r] = sees ? a->max[r] - max[r] : 0.0f; /* e^0 = 1 */
     }
-    INDEPENDENT
-    for (size_t r = 0; r < QRL_ATTN_ROWS; r++)
-        keep[r] = lane_exp(keep[r]);
+    for (size_t r = a->n_rows; r % VR != 0; r++)
+        keep[r] = 0.0f;
+    for (size_t r = 0; r < a->n_rows; r += VR)
+        vf_store(keep + r, exp_below(vf_load(keep + r)));
     for (size_t r = 0; r < a->n_rows; r++)
         if (a->first[r] < a->end[r]) {
             a->sum[r] = __builtin_fmaf(a->sum[r], keep[r], weigh_scores(a, r, p[r], max[r]));
@@ -90,49 +143,59 @@ static void soften(const qrl_attend *a, float (*p)[QRL_PAGE], float *keep) {
 }
 
 /* V vectors of dimensions from d on: acc = acc * keep, then acc += p[j] v[j], j in [from, to) ascending. */
-INLINE void add_values(const qrl_attend *a, size_t first, int R, int V, size_t d, size_t from, size_t to,
-                       float (*p)[QRL_PAGE], const float *keep) {
-    vf acc[VALUE_ROWS][2];
+INLINE void add_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type, size_t first, int R, int V,
+                       size_t d, size_t from, size_t to, float (*p)[QRL_PAGE], const float *keep) {
+    vf acc[TILE_SUMS];
     UNROLL
     for (int r = 0; r < R; r++) {
         UNROLL
         for (int v = 0; v < V; v++)
-            acc[r][v] =
-                vf_mul(vf_load(a->acc + (first + (size_t)r) * a->v_dim + d + v * VR), vf_set(keep[first + (size_t)r]));
+            acc[r * V + v] = vf_mul(vf_load(a->acc + (first + (size_t)r) * a->v_dim + d + (size_t)(v * VR)),
+                                    vf_set(keep[first + (size_t)r]));
     }
+    const bool ask = first == 0 && x->next;
+    const size_t step = x->next_bytes / QRL_PAGE * (size_t)(V * VR) / a->v_dim;
+    const unsigned char *next = ask ? x->next + d * (x->next_bytes / a->v_dim) : (const unsigned char *)a->q;
     for (size_t j = from; j < to; j++) {
-        vf x[2];
+        vf y[8];
         UNROLL
         for (int v = 0; v < V; v++)
-            x[v] = vf_load(a->v + j * a->v_dim + d + v * VR);
+            y[v] = load_part(type, x->data, j * a->v_dim + d + (size_t)(v * VR));
+        if (ask) {
+            __builtin_prefetch(next);
+            next += step;
+        }
         UNROLL
         for (int r = 0; r < R; r++) {
             const vf w = vf_bcast(p[first + (size_t)r] + j);
             UNROLL
             for (int v = 0; v < V; v++)
-                acc[r][v] = vf_fma(w, x[v], acc[r][v]);
+                acc[r * V + v] = vf_fma(w, y[v], acc[r * V + v]);
         }
     }
     UNROLL
     for (int r = 0; r < R; r++) {
         UNROLL
         for (int v = 0; v < V; v++)
-            vf_store(a->acc + (first + (size_t)r) * a->v_dim + d + v * VR, acc[r][v]);
+            vf_store(a->acc + (first + (size_t)r) * a->v_dim + d + (size_t)(v * VR), acc[r * V + v]);
     }
 }
 
-INLINE void add_all_values(const qrl_attend *a, size_t first, int R, size_t from, size_t to, float (*p)[QRL_PAGE],
-                           const float *keep) {
+INLINE void add_all_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type, size_t first, int R,
+                           size_t from, size_t to, float (*p)[QRL_PAGE], const float *keep) {
+    enum { MOST = VR == 16 ? 4 : 8 };
+    const int V = VR == 16 ? (TILE_SUMS / R < MOST ? TILE_SUMS / R : MOST) : R >= 4 ? 2 : 8 / R;
     size_t d = 0;
-    for (; d + 2 * VR <= a->v_dim; d += 2 * VR)
-        add_values(a, first, R, 2, d, from, to, p, keep);
+    for (; d + (size_t)(V * VR) <= a->v_dim; d += (size_t)(V * VR))
+        add_values(a, x, type, first, R, V, d, from, to, p, keep);
     for (; d + VR <= a->v_dim; d += VR)
-        add_values(a, first, R, 1, d, from, to, p, keep);
-    for (; d < a->v_dim; d++)
+        add_values(a, x, type, first, R, 1, d, from, to, p, keep);
+    for (; d < a->v_dim; d++) /* floats: see attend */
         for (int r = 0; r < R; r++) {
+            const float *v = x->data;
             float acc = a->acc[(first + (size_t)r) * a->v_dim + d] * keep[first + (size_t)r];
             for (size_t j = from; j < to; j++)
-                acc = __builtin_fmaf(p[first + (size_t)r][j], a->v[j * a->v_dim + d], acc);
+                acc = __builtin_fmaf(p[first + (size_t)r][j], v[j * a->v_dim + d], acc);
             a->acc[(first + (size_t)r) * a->v_dim + d] = acc;
         }
 }
@@ -140,7 +203,8 @@ INLINE void add_all_values(const qrl_attend *a, size_t first, int R, size_t from
 /* R rows together over the positions that all of them see, from the first on; what only some see behind
  * that (the diagonal of causal attention), row by row. A position that a row does not see is not
  * multiplied by zero: what lies there may be infinite. */
-INLINE void values(const qrl_attend *a, size_t first, int R, float (*p)[QRL_PAGE], float *keep) {
+INLINE void values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type, size_t first, int R,
+                   float (*p)[QRL_PAGE], float *keep) {
     size_t end = QRL_PAGE;
     bool together = true;
     for (size_t r = first; r < first + (size_t)R; r++) {
@@ -148,29 +212,73 @@ INLINE void values(const qrl_attend *a, size_t first, int R, float (*p)[QRL_PAGE
         end = a->end[r] < end ? a->end[r] : end;
     }
     if (together)
-        add_all_values(a, first, R, a->first[first], end, p, keep);
+        add_all_values(a, x, type, first, R, a->first[first], end, p, keep);
     for (size_t r = first; r < first + (size_t)R; r++) {
         if (together)
             keep[r] = 1.0f;
         if (!together || a->end[r] > end)
-            add_all_values(a, r, 1, together ? end : a->first[r], a->end[r], p, keep);
+            add_all_values(a, x, type, r, 1, together ? end : a->first[r], a->end[r], p, keep);
     }
+}
+
+INLINE void all_scores(const qrl_attend *a, const KERNEL(part) * k, qrl_kv_type type, float (*p)[QRL_PAGE]) {
+    size_t r = 0;
+    for (; r + 8 <= a->n_rows && VR == 16; r += 8)
+        scores(a, k, type, r, 8, TILE_SUMS / 8, p);
+    for (; r + 6 <= a->n_rows && VR == 8; r += 6)
+        scores(a, k, type, r, 6, 2, p);
+    for (; r + 4 <= a->n_rows; r += 4)
+        scores(a, k, type, r, 4, 2, p);
+    for (; r + 2 <= a->n_rows; r += 2)
+        scores(a, k, type, r, 2, SCORE_VECTORS, p);
+    for (; r < a->n_rows; r++)
+        scores(a, k, type, r, 1, SCORE_VECTORS, p);
+}
+
+INLINE void all_values(const qrl_attend *a, const KERNEL(part) * v, qrl_kv_type type, float (*p)[QRL_PAGE],
+                       float *keep) {
+    size_t r = 0;
+    for (; r + 8 <= a->n_rows && VR == 16; r += 8)
+        values(a, v, type, r, 8, p, keep);
+    for (; r + 6 <= a->n_rows && VR == 8; r += 6)
+        values(a, v, type, r, 6, p, keep);
+    for (; r + 4 <= a->n_rows; r += 4)
+        values(a, v, type, r, 4, p, keep);
+    for (; r + 2 <= a->n_rows; r += 2)
+        values(a, v, type, r, 2, p, keep);
+    for (; r < a->n_rows; r++)
+        values(a, v, type, r, 1, p, keep);
+}
+
+/* Keys or values ready for the loops: where they lie, or unpacked to `floats`. */
+static KERNEL(part) KERNEL(find_part)(const qrl_attend *a, bool keys, float *floats) {
+    const qrl_kv_type type = keys ? a->type_k : a->type_v;
+    const size_t dim = keys ? a->k_dim : a->v_dim;
+    KERNEL(part)
+    part = {.type = type,
+            .data = keys ? a->k : a->v,
+            .next = keys ? a->next_k : a->next_v,
+            .next_bytes = qrl_kv_part_bytes(type, dim)};
+    const bool direct = type == QRL_KV_F16 && a->n_rows <= DIRECT_ROWS && (keys || dim % VR == 0);
+    if (type != QRL_KV_F32 && !direct) {
+        KERNEL(unpack_kv)(type, keys, part.data, dim, floats);
+        part.data = floats;
+        part.type = QRL_KV_F32;
+    }
+    return part;
 }
 
 static void KERNEL(attend)(const qrl_attend *a) {
     float p[QRL_ATTN_ROWS][QRL_PAGE], keep[QRL_ATTN_ROWS];
-    size_t r = 0;
-    for (; r + SCORE_ROWS <= a->n_rows; r += SCORE_ROWS)
-        scores(a, r, SCORE_ROWS, p);
-    for (; r + 2 <= a->n_rows; r += 2)
-        scores(a, r, 2, p);
-    for (; r < a->n_rows; r++)
-        scores(a, r, 1, p);
-    soften(a, p, keep);
-    for (r = 0; r + VALUE_ROWS <= a->n_rows; r += VALUE_ROWS)
-        values(a, r, VALUE_ROWS, p, keep);
-    for (; r + 2 <= a->n_rows; r += 2)
-        values(a, r, 2, p, keep);
-    for (; r < a->n_rows; r++)
-        values(a, r, 1, p, keep);
+    const KERNEL(part) k = KERNEL(find_part)(a, true, a->floats);
+    if (k.type == QRL_KV_F16)
+        all_scores(a, &k, QRL_KV_F16, p);
+    else
+        all_scores(a, &k, QRL_KV_F32, p);
+    KERNEL(soften)(a, p, keep);
+    const KERNEL(part) v = KERNEL(find_part)(a, false, a->floats);
+    if (v.type == QRL_KV_F16)
+        all_values(a, &v, QRL_KV_F16, p, keep);
+    else
+        all_values(a, &v, QRL_KV_F32, p, keep);
 }

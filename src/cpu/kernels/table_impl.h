@@ -7,8 +7,8 @@
 
 #include "backend/backend.h"
 #include "cpu/kernels/unroll.h"
-#include "cpu/kernels/attend_impl.h"
 #include "cpu/kernels/kv_impl.h"
+#include "cpu/kernels/attend_impl.h"
 #include "cpu/kernels/limits_impl.h"
 #include "cpu/kernels/quantize_avx2.h"
 extern const qrl_gemm PASTE(qrl_, SET, _gemm)[QRL_TYPE_COUNT];

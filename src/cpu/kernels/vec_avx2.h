@@ -50,6 +50,7 @@ static inline vi vi_set32(int v) {
 #define vi_sign8(a, s)     _mm256_sign_epi8(a, s)
 #define vi_dpbusd(c, u, s) ((void)(u), (void)(s), (c))
 #define vf_bits(a)         _mm256_castsi256_ps(a)
+#define vi_bits(a)         _mm256_castps_si256(a)
 #define vf_cvt(a)          _mm256_cvtepi32_ps(a)
 #define vf_mul(a, b)       _mm256_mul_ps(a, b)
 #define vf_add(a, b)       _mm256_add_ps(a, b)
@@ -63,6 +64,10 @@ static inline vi vi_set32(int v) {
 #define vf_store(p, v)     _mm256_storeu_ps(p, v)
 static inline vf vf_bcast(const void *p) {
     return _mm256_broadcast_ss(p);
+}
+/* v, and zero where x < least. */
+static inline vf vf_zero_below(vf v, vf x, vf least) {
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, least, _CMP_LT_OQ), v);
 }
 static inline vf vf_f16(const void *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(p));

@@ -58,6 +58,7 @@ static inline vi vi_sign8(vi a, vi s) {
     return _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(s), _mm512_setzero_si512(), a);
 }
 #define vf_bits(a)       _mm512_castsi512_ps(a)
+#define vi_bits(a)       _mm512_castps_si512(a)
 #define vf_cvt(a)        _mm512_cvtepi32_ps(a)
 #define vf_mul(a, b)     _mm512_mul_ps(a, b)
 #define vf_add(a, b)     _mm512_add_ps(a, b)
@@ -73,6 +74,10 @@ static inline vf vf_bcast(const void *p) {
     float v;
     memcpy(&v, p, 4);
     return _mm512_set1_ps(v);
+}
+/* v, and zero where x < least. */
+static inline vf vf_zero_below(vf v, vf x, vf least) {
+    return _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(x, least, _CMP_LT_OQ), _mm512_setzero_ps());
 }
 static inline vf vf_f16(const void *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(p));

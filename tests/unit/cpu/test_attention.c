@@ -55,16 +55,18 @@ typedef struct inputs {
 } inputs;
 
 /* ring: pages of it, 0: a page for each position. */
-static float *run(qrl_isa isa, int threads, const attention_case *c, uint32_t chunk, uint32_t ring, const inputs *in) {
+static float *run(qrl_isa isa, int threads, const attention_case *c, qrl_kv_type type, uint32_t chunk, uint32_t ring,
+                  const inputs *in) {
     const uint32_t n_pages = ring ? ring : (c->n_rows + QRL_PAGE - 1) / QRL_PAGE;
     uint32_t pages[MAX_POS / QRL_PAGE + 2];
     assert_true(n_pages <= sizeof pages / sizeof *pages);
     for (uint32_t i = 0; i < n_pages; i++)
         pages[i] = n_pages - 1 - i; /* out of order, as a pool hands them out */
-    const size_t floats = (size_t)n_pages * c->n_head_kv * QRL_PAGE * (c->k_dim + c->v_dim);
-    float *data = malloc(floats * sizeof *data), *out = malloc(c->n_rows * c->n_head * c->v_dim * sizeof *out);
+    const size_t bytes =
+        n_pages * c->n_head_kv * (qrl_kv_part_bytes(type, c->k_dim) + qrl_kv_part_bytes(type, c->v_dim));
+    float *data = malloc(bytes), *out = malloc(c->n_rows * c->n_head * c->v_dim * sizeof *out);
     assert_true(data && out);
-    memset(data, 0xff, floats * sizeof *data); /* NaN: what was not stored must not be used */
+    memset(data, 0xff, bytes); /* NaN: what was not stored must not be used */
     qrl_error err;
     qrl_backend *b;
     assert_ok(qrl_cpu_ops.create(&(qrl_backend_params){.n_threads = threads, .isa = isa}, &b, &err), &err);
@@ -76,8 +78,8 @@ static float *run(qrl_isa isa, int threads, const attention_case *c, uint32_t ch
                              .k_dim = c->k_dim,
                              .v_dim = c->v_dim,
                              .ring = ring,
-                             .type_k = QRL_KV_F32,
-                             .type_v = QRL_KV_F32};
+                             .type_k = type,
+                             .type_v = type};
     for (uint32_t from = 0; from < c->n_rows; from += chunk) {
         const uint32_t n = c->n_rows - from < chunk ? c->n_rows - from : chunk;
         const qrl_span span = {.n_rows = n, .pos = from, .pages = ring ? NULL : pages, .ring = ring ? pages : NULL};
@@ -170,6 +172,14 @@ static inputs random_inputs(const attention_case *c) {
     return in;
 }
 
+static void free_inputs(inputs *in) {
+    free(in->q);
+    free(in->k);
+    free(in->v);
+    free(in->sinks);
+    free(in->slopes);
+}
+
 static void attention_is_right_and_the_same(void **state) {
     (void)state;
     static const uint32_t chunks[] = {1, 7, 64, 1000};
@@ -178,14 +188,14 @@ static void attention_is_right_and_the_same(void **state) {
         const attention_case *c = &cases[i];
         inputs in = random_inputs(c);
         const size_t bytes = (size_t)c->n_rows * c->n_head * c->v_dim * sizeof(float);
-        float *spec = run(QRL_ISA_SCALAR, 1, c, 1000, 0, &in);
+        float *spec = run(QRL_ISA_SCALAR, 1, c, QRL_KV_F32, 1000, 0, &in);
         for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
             for (size_t j = 0; j < 4; j++)
                 for (int threads = 1; threads <= 3; threads += c->n_rows > 100 ? 2 : 1)
                     for (int ring = 0; ring <= (c->window > 0); ring++) {
                         /* a chunk of all positions would need a ring as long as the context */
                         const uint32_t chunk = c->bidirectional ? c->n_rows : ring && j == 3 ? 100 : chunks[j];
-                        float *out = run(isa, threads, c, chunk, ring ? ring_for(c, chunk) : 0, &in);
+                        float *out = run(isa, threads, c, QRL_KV_F32, chunk, ring ? ring_for(c, chunk) : 0, &in);
                         if (memcmp(out, spec, bytes) != 0 && bad++ < 10)
                             printf("case %zu, %s, chunk %u, %d threads, %s: other bits\n", i, qrl_isa_name(isa), chunk,
                                    threads, ring ? "ring" : "pages");
@@ -193,16 +203,38 @@ static void attention_is_right_and_the_same(void **state) {
                     }
         bad += check_right(i, c, &in, spec);
         free(spec);
-        free(in.q);
-        free(in.k);
-        free(in.v);
-        free(in.sinks);
-        free(in.slopes);
+        free_inputs(&in);
     }
     assert_int_equal(bad, 0);
 }
 
+/* Packed pages: some forms read them as they lie, others unpack them first. */
+static void packed_types_too(void **state) {
+    (void)state;
+    static const qrl_kv_type types[] = {QRL_KV_F16, QRL_KV_Q8_0, QRL_KV_Q4_0};
+    int bad = 0;
+    for (size_t i = 0; i < N_CASES; i++)
+        for (size_t t = 0; t < 3; t++) {
+            const attention_case *c = &cases[i];
+            if (types[t] == QRL_KV_Q4_0 && (c->k_dim % 2 || c->v_dim % 2))
+                continue;
+            inputs in = random_inputs(c);
+            float *spec = run(QRL_ISA_SCALAR, 1, c, types[t], 1000, 0, &in);
+            for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+                for (uint32_t chunk = 1; chunk < 10; chunk += 6) {
+                    float *out = run(isa, 2, c, types[t], c->bidirectional ? c->n_rows : chunk, 0, &in);
+                    if (memcmp(out, spec, (size_t)c->n_rows * c->n_head * c->v_dim * sizeof(float)) != 0 && bad++ < 10)
+                        printf("case %zu, type %zu, %s, chunk %u: other bits\n", i, t, qrl_isa_name(isa), chunk);
+                    free(out);
+                }
+            free(spec);
+            free_inputs(&in);
+        }
+    assert_int_equal(bad, 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_is_right_and_the_same)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(attention_is_right_and_the_same),
+                                       cmocka_unit_test(packed_types_too)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,7 +81,7 @@ float qrl_dot_reference(qrl_type type, const unsigned char *row, size_t n, const
 
 /* Online softmax (Milakov and Gimelshein 2018) over one page: scores by one chain of fma along the
  * dimensions; p summed as 16 lanes of position mod 16, then a tree of halves. */
-static void attend_row(const qrl_attend *a, size_t r) {
+static void attend_row(const qrl_attend *a, size_t r, const float *k, const float *v) {
     float score[QRL_PAGE], p[QRL_PAGE];
     float max = a->max[r];
     const size_t first = a->first[r], end = a->end[r];
@@ -90,7 +90,7 @@ static void attend_row(const qrl_attend *a, size_t r) {
     for (size_t j = first; j < end; j++) {
         float s = 0.0f;
         for (size_t d = 0; d < a->k_dim; d++)
-            s = __builtin_fmaf(a->q[d * QRL_ATTN_ROWS + r], a->k[d * QRL_PAGE + j], s);
+            s = __builtin_fmaf(a->q[d * QRL_ATTN_ROWS + r], k[d * QRL_PAGE + j], s);
         score[j] = s * a->scale;
         if (a->sloped || a->softcap > 0.0f)
             score[j] =
@@ -108,14 +108,24 @@ static void attend_row(const qrl_attend *a, size_t r) {
     for (size_t d = 0; d < a->v_dim; d++) {
         float acc = a->acc[r * a->v_dim + d] * keep;
         for (size_t j = first; j < end; j++)
-            acc = __builtin_fmaf(p[j], a->v[j * a->v_dim + d], acc);
+            acc = __builtin_fmaf(p[j], v[j * a->v_dim + d], acc);
         a->acc[r * a->v_dim + d] = acc;
     }
 }
 
 static void scalar_attend(const qrl_attend *a) {
+    const float *k = a->k, *v = a->v;
+    if (a->type_k != QRL_KV_F32) {
+        scalar_unpack_kv(a->type_k, true, k, a->k_dim, a->floats);
+        k = a->floats;
+    }
+    if (a->type_v != QRL_KV_F32) {
+        float *floats = a->floats + QRL_PAGE * a->k_dim;
+        scalar_unpack_kv(a->type_v, false, v, a->v_dim, floats);
+        v = floats;
+    }
     for (size_t r = 0; r < a->n_rows; r++)
-        attend_row(a, r);
+        attend_row(a, r, k, v);
 }
 
 static uint64_t scalar_limit(uint64_t n, float *sink) {
