@@ -91,6 +91,8 @@ typedef struct qrl_kernels {
     /* A head's keys or values of a page, as they lie in the cache (not F32), to out: [dim][QRL_PAGE] keys,
      * [QRL_PAGE][dim] values. */
     void (*unpack_kv)(qrl_kv_type type, bool keys, const void *page, size_t dim, float *out);
+    /* to[i] = from[i] by + (to[i] keep), fused */
+    void (*mix)(float *to, const float *from, size_t n, float keep, float by);
     void (*norm_rms)(const float *x, const float *weight, float *out, size_t n, float eps);
     void (*norm_layer)(const float *x, const float *weight, const float *bias, float *out, size_t n, float eps);
     /* out = act(gate) * up, or act(up) where gate is NULL */

@@ -4,13 +4,38 @@
 
 #include "cpu/cpu_int.h"
 
-/* Scratch of a thread for keys and values, in floats, for a head of `dim` at most: sums of QRL_ATTN_ROWS rows,
- * their queries, a page's keys and values unpacked. */
-static inline size_t qrl_cpu_attend_floats(size_t dim) {
-    return (2 * QRL_ATTN_ROWS + 2 * QRL_PAGE) * dim;
+enum {
+    QRL_ATTN_SEGMENT = 256, /* positions whose sums are merged as a whole (docs/numerics.md) */
+    QRL_ATTN_TASKS = 4      /* a thread should have at least, for which segments are given out */
+};
+
+/* Scratch of a thread; store_row uses `floats` too. */
+struct qrl_attend_scratch {
+    float *acc, *part; /* [QRL_ATTN_ROWS][dim] sums of all segments, and of one */
+    float *q;          /* [dim][QRL_ATTN_ROWS] */
+    float *floats;     /* [2 * QRL_PAGE][dim] a page's keys and values unpacked */
+};
+
+/* Of a thread for heads of `dim` at most: what stands above, and its share of the sums of segments. */
+static inline size_t qrl_cpu_attend_own(size_t dim) {
+    return (3 * QRL_ATTN_ROWS + 2 * QRL_PAGE) * dim;
 }
-static inline float *qrl_cpu_attend_scratch(const qrl_backend *b, int thread) {
-    return b->attend + (size_t)thread * qrl_cpu_attend_floats(b->reserved.max_head_dim);
+static inline size_t qrl_cpu_attend_floats(size_t dim) {
+    return qrl_cpu_attend_own(dim) + QRL_ATTN_TASKS * QRL_ATTN_ROWS * (dim + 2);
+}
+static inline struct qrl_attend_scratch qrl_cpu_attend_scratch(const qrl_backend *b, int thread) {
+    const size_t dim = b->reserved.max_head_dim, rows = QRL_ATTN_ROWS * dim;
+    float *p = b->attend + (size_t)thread * qrl_cpu_attend_own(dim);
+    return (struct qrl_attend_scratch){p, p + rows, p + 2 * rows, p + 3 * rows};
+}
+
+/* Sums of segments, behind the scratch of all threads. */
+static inline float *qrl_cpu_attend_sums(const qrl_backend *b) {
+    return b->attend + (size_t)qrl_pool_threads(b->pool) * qrl_cpu_attend_own(b->reserved.max_head_dim);
+}
+static inline size_t qrl_cpu_attend_sums_floats(const qrl_backend *b) {
+    const size_t dim = b->reserved.max_head_dim;
+    return (size_t)qrl_pool_threads(b->pool) * (qrl_cpu_attend_floats(dim) - qrl_cpu_attend_own(dim));
 }
 
 /* The keys of a head in the page of a position; its values stand behind them. */

@@ -144,7 +144,7 @@ static void store_row(const struct store_job *j, const qrl_span *span, size_t ro
 static void store_rows(void *context, size_t from, size_t to, int thread) {
     const struct store_job *j = context;
     const size_t first = j->op->spans[0].row;
-    float *scratch = qrl_cpu_attend_scratch(j->b, thread);
+    float *scratch = qrl_cpu_attend_scratch(j->b, thread).floats;
     for (size_t s = 0; s < j->op->n_spans; s++) {
         const qrl_span *span = &j->op->spans[s];
         const size_t begin = span->row - first, end = begin + span->n_rows;

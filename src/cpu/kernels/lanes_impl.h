@@ -16,6 +16,12 @@ static void KERNEL(softcap)(const float *x, float *out, size_t n, float a) {
         out[i] = lane_softcap(x[i], a);
 }
 
+static void KERNEL(mix)(float *to, const float *from, size_t n, float keep, float by) {
+    INDEPENDENT
+    for (size_t i = 0; i < n; i++)
+        to[i] = __builtin_fmaf(from[i], by, to[i] * keep);
+}
+
 #define ACTIVATION(name)                                                                                               \
     static void KERNEL(name)(const float *gate, const float *up, float *out, size_t n) {                               \
         if (gate) {                                                                                                    \

@@ -18,6 +18,7 @@ const qrl_kernels PASTE(qrl_kernels_, SET, ) = {
     .gemm = PASTE(qrl_, SET, _gemm),
     .attend = KERNEL(attend),
     .unpack_kv = KERNEL(unpack_kv),
+    .mix = KERNEL(mix),
     .norm_rms = KERNEL(norm_rms),
     .norm_layer = KERNEL(norm_layer),
     .activate = ACTIVATIONS,

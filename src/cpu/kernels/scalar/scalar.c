@@ -156,6 +156,7 @@ const qrl_kernels qrl_kernels_scalar = {
     .quantize = scalar_quantize,
     .attend = scalar_attend,
     .unpack_kv = scalar_unpack_kv,
+    .mix = scalar_mix,
     .norm_rms = scalar_norm_rms,
     .norm_layer = scalar_norm_layer,
     .activate = ACTIVATIONS,
