@@ -159,7 +159,8 @@ int main(int argc, char **argv) {
         return 1;
     }
     if (qrl_isa_parse(argc > 2 ? argv[2] : "auto", &params.isa, &err) != QRL_OK ||
-        qrl_cpu_measure_limits(&params, &limits, &err) != QRL_OK || qrl_cpu_ops.create(&params, &b, &err) != QRL_OK ||
+        qrl_cpu_measure_limits(&params, NULL, &limits, &err) != QRL_OK ||
+        qrl_cpu_ops.create(&params, &b, &err) != QRL_OK ||
         qrl_cpu_ops.reserve(b, &(qrl_reserve){.max_rows = CHUNK, .max_cols = 32, .max_head_dim = 256}, &err) !=
             QRL_OK) {
         fprintf(stderr, "bench_attention: %s\n", err.text);
