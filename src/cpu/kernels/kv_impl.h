@@ -1,6 +1,6 @@
 /* Packed pages of keys and values to floats; the layout stands at qrl_kv_layer in backend/backend.h.
- * Plain loops: every value is one exact conversion, or one product of an integer and a scale, so any
- * instruction set gives the same bits, and the compiler makes vectors of them. */
+ * Every value is one exact conversion, or one product of an integer and a scale, so any instruction set
+ * gives the same bits. */
 #include "base/half.h"
 
 /* Exact, as qrl_f16_to_f32, without its branches. */
@@ -21,26 +21,57 @@ static void KERNEL(unpack_f16)(const uint16_t *from, size_t n, float *out) {
         out[i] = KERNEL(half)(from[i]);
 }
 
+#ifdef HAVE_VECTORS
+/* VR integers, of Q4_0 one from each byte or (both) two, by their scales. */
+static inline vf KERNEL(scaled8)(const int8_t *q, vf scale) {
+    return vf_mul(vf_s8(q), scale);
+}
+static inline vf KERNEL(scaled4)(const uint8_t *q, int high, vf scale) {
+    return vf_mul(vf_sub(vf_nibble(q, high), vf_set(8.0f)), scale);
+}
+static inline vf KERNEL(both4)(const uint8_t *q, vf scale) {
+    return vf_mul(vf_sub(vf_nibbles(q), vf_set(8.0f)), scale);
+}
+#endif
+
 /* Keys: [dim][QRL_PAGE] integers, then [blocks of 32 dims][QRL_PAGE] scales. */
 static void KERNEL(unpack_keys_q8)(const int8_t *q, const uint16_t *scale, size_t dim, float *out) {
-    float d[QRL_PAGE];
-    for (size_t i = 0; i < dim; i++) {
-        if (i % 32 == 0)
-            KERNEL(unpack_f16)(scale + i / 32 * QRL_PAGE, QRL_PAGE, d);
-        for (size_t j = 0; j < QRL_PAGE; j++)
-            out[i * QRL_PAGE + j] = (float)q[i * QRL_PAGE + j] * d[j];
+    for (size_t begin = 0; begin < dim; begin += 32, scale += QRL_PAGE) {
+        const size_t end = begin + 32 < dim ? begin + 32 : dim;
+        float d[QRL_PAGE];
+        KERNEL(unpack_f16)(scale, QRL_PAGE, d);
+        for (size_t i = begin * QRL_PAGE; i < end * QRL_PAGE; i += QRL_PAGE) {
+            size_t j = 0;
+#ifdef HAVE_VECTORS
+            for (; j < QRL_PAGE; j += VR)
+                vf_store(out + i + j, KERNEL(scaled8)(q + i + j, vf_load(d + j)));
+#endif
+            for (; j < QRL_PAGE; j++)
+                out[i + j] = (float)q[i + j] * d[j];
+        }
     }
 }
 
 /* A byte holds dims 2i (low half) and 2i + 1 of a position, each plus 8. */
 static void KERNEL(unpack_keys_q4)(const uint8_t *q, const uint16_t *scale, size_t dim, float *out) {
-    float d[QRL_PAGE];
-    for (size_t i = 0; i < dim / 2; i++) {
-        if (i % 16 == 0)
-            KERNEL(unpack_f16)(scale + i / 16 * QRL_PAGE, QRL_PAGE, d);
-        for (size_t j = 0; j < QRL_PAGE; j++) {
-            out[2 * i * QRL_PAGE + j] = (float)((q[i * QRL_PAGE + j] & 15) - 8) * d[j];
-            out[(2 * i + 1) * QRL_PAGE + j] = (float)((q[i * QRL_PAGE + j] >> 4) - 8) * d[j];
+    for (size_t begin = 0; begin < dim; begin += 32, scale += QRL_PAGE) {
+        const size_t end = begin + 32 < dim ? begin + 32 : dim;
+        float d[QRL_PAGE];
+        KERNEL(unpack_f16)(scale, QRL_PAGE, d);
+        for (size_t i = begin; i < end; i += 2) {
+            const uint8_t *from = q + i / 2 * QRL_PAGE;
+            float *low = out + i * QRL_PAGE, *high = low + QRL_PAGE;
+            size_t j = 0;
+#ifdef HAVE_VECTORS
+            for (; j < QRL_PAGE; j += VR) {
+                vf_store(low + j, KERNEL(scaled4)(from + j, 0, vf_load(d + j)));
+                vf_store(high + j, KERNEL(scaled4)(from + j, 1, vf_load(d + j)));
+            }
+#endif
+            for (; j < QRL_PAGE; j++) {
+                low[j] = (float)((from[j] & 15) - 8) * d[j];
+                high[j] = (float)((from[j] >> 4) - 8) * d[j];
+            }
         }
     }
 }
@@ -52,7 +83,12 @@ static void KERNEL(unpack_values_q8)(const int8_t *q, const uint16_t *scale, siz
         for (size_t b = 0; b < blocks; b++) {
             const float d = KERNEL(half)(scale[j * blocks + b]);
             const size_t end = b * 32 + 32 < dim ? b * 32 + 32 : dim;
-            for (size_t i = b * 32; i < end; i++)
+            size_t i = b * 32;
+#ifdef HAVE_VECTORS
+            for (; i + VR <= end; i += VR)
+                vf_store(out + j * dim + i, KERNEL(scaled8)(q + j * dim + i, vf_set(d)));
+#endif
+            for (; i < end; i++)
                 out[j * dim + i] = (float)q[j * dim + i] * d;
         }
 }
@@ -63,7 +99,12 @@ static void KERNEL(unpack_values_q4)(const uint8_t *q, const uint16_t *scale, si
         for (size_t b = 0; b < blocks; b++) {
             const float d = KERNEL(half)(scale[j * blocks + b]);
             const size_t end = b * 16 + 16 < dim / 2 ? b * 16 + 16 : dim / 2;
-            for (size_t i = b * 16; i < end; i++) {
+            size_t i = b * 16;
+#ifdef HAVE_VECTORS
+            for (; i + VR / 2 <= end; i += VR / 2)
+                vf_store(out + j * dim + 2 * i, KERNEL(both4)(q + j * (dim / 2) + i, vf_set(d)));
+#endif
+            for (; i < end; i++) {
                 out[j * dim + 2 * i] = (float)((q[j * (dim / 2) + i] & 15) - 8) * d;
                 out[j * dim + 2 * i + 1] = (float)((q[j * (dim / 2) + i] >> 4) - 8) * d;
             }

@@ -86,6 +86,11 @@ static inline vf vf_nibble(const void *p, int high) {
     const __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p));
     return _mm256_cvtepi32_ps(high ? _mm256_srli_epi32(v, 4) : _mm256_and_si256(v, _mm256_set1_epi32(15)));
 }
+/* The nibbles of bytes one after the other, low ones first. */
+static inline vf vf_nibbles(const void *p) {
+    const __m256i v = _mm256_srlv_epi32(vi_bcast32(p), _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+    return _mm256_cvtepi32_ps(_mm256_and_si256(v, _mm256_set1_epi32(15)));
+}
 /* E8M0 halved: 2^(e - 128), the two smallest being subnormal. */
 static inline vf vf_e8(const void *p) {
     const __m256i e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p));

@@ -95,6 +95,14 @@ static inline vf vf_nibble(const void *p, int high) {
     const __m512i v = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
     return _mm512_cvtepi32_ps(high ? _mm512_srli_epi32(v, 4) : _mm512_and_si512(v, _mm512_set1_epi32(15)));
 }
+/* The nibbles of bytes one after the other, low ones first. */
+static inline vf vf_nibbles(const void *p) {
+    const __m512i low = _mm512_cvtepu8_epi32(_mm_loadl_epi64(p)); /* a byte in each of 8 lanes; then each twice */
+    const __m512i twice =
+        _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), low);
+    const __m512i v = _mm512_srlv_epi32(twice, _mm512_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4));
+    return _mm512_cvtepi32_ps(_mm512_and_si512(v, _mm512_set1_epi32(15)));
+}
 static inline vf vf_e8(const void *p) {
     const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
     const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
