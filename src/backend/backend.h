@@ -128,9 +128,12 @@ typedef struct qrl_kv_store_op {
 } qrl_kv_store_op;
 
 /* Attention of each row over positions 0 .. its own, or fewer by the window. Pages of which no row sees a
- * position are not read. The score of key j for query i is f((q . k) scale) - slope |j - i|. */
+ * position are not read. The score of key j for query i is f((q . k) scale)
+ * - slope |j - i|. */
 typedef struct qrl_attention_op {
     qrl_kv_layer kv;
+    const float *k; /* [rows][n_head_kv][k_dim] stored before, with v, as kv_store does; NULL: they have been */
+    const float *v; /* [rows][n_head_kv][v_dim] */
     const float *q; /* [rows][n_head][k_dim] */
     float *out;     /* [rows][n_head][v_dim] */
     const qrl_span *spans;

@@ -14,6 +14,9 @@ struct attention_job {
     const qrl_attention_op *op;
     size_t group;   /* query heads a KV head */
     size_t n_slots; /* of tiles of all spans, see first_slot */
+    /* Every span is one row, and a tile all query rows of a KV head: the tile's tasks store the row's keys and
+     * values themselves. In decoding they then stay in the caches of the core that goes on to read them. */
+    bool stores;
     /* Of a round, where segments are given out: */
     size_t first, n_segments; /* segments [first, first + n_segments) */
     size_t each, n_parts;     /* segments a task, tasks a tile */
@@ -205,6 +208,14 @@ static void finish_row(const struct attention_job *j, const struct tile *t, size
         out[d] = acc[d] * inv;
 }
 
+/* The row's own keys and values, before its positions are looked at. */
+static void store_own(const struct attention_job *j, const struct tile *t, const struct qrl_attend_scratch *scratch) {
+    const qrl_attention_op *op = j->op;
+    const qrl_kv_store_op store = {op->kv, op->k, op->v, op->spans, op->n_spans};
+    if (j->stores)
+        qrl_cpu_kv_store_head(j->b->kernels, &store, t->span, t->span->row, t->head, scratch->floats);
+}
+
 /* A whole tile. */
 static void tile_task(void *context, size_t task, int thread) {
     const struct attention_job *j = context;
@@ -216,6 +227,7 @@ static void tile_task(void *context, size_t task, int thread) {
     /* the last tiles see the most positions: begin with them, so that none is left over at the end */
     if (!find_tile(j, j->n_slots - 1 - task / n_head_kv, task % n_head_kv, &t))
         return;
+    store_own(j, &t, &scratch);
     load_queries(j, &t, &scratch);
     for (size_t s = t.first_pos / QRL_ATTN_SEGMENT; s * QRL_ATTN_SEGMENT < t.last_pos; s++) {
         attend_segment(j, &t, s, &part);
@@ -245,6 +257,9 @@ static void segments_task(void *context, size_t task, int thread) {
     if (!find_tile(j, slot, head, &t) || t.last_pos <= (j->first + from) * QRL_ATTN_SEGMENT ||
         t.first_pos >= (j->first + to) * QRL_ATTN_SEGMENT)
         return;
+    const size_t own = t.span->pos / QRL_ATTN_SEGMENT;
+    if (own >= j->first + from && own < j->first + to)
+        store_own(j, &t, &scratch);
     load_queries(j, &t, &scratch);
     for (size_t i = from; i < to; i++) {
         const struct sums part = sums_at(j, slot, head, 1 + i);
@@ -289,6 +304,10 @@ void qrl_cpu_attention(qrl_backend *b, const qrl_attention_op *op) {
     if (op->n_spans == 0)
         return;
     const size_t last = op->n_spans - 1, threads = (size_t)qrl_pool_threads(b->pool);
+    const size_t n_rows = op->spans[last].row + op->spans[last].n_rows - op->spans[0].row;
+    j.stores = op->k && n_rows == op->n_spans && j.group <= QRL_ATTN_ROWS;
+    if (op->k && !j.stores)
+        qrl_cpu_kv_store(b, &(qrl_kv_store_op){op->kv, op->k, op->v, op->spans, op->n_spans});
     j.n_slots = first_slot(&j, last) + (op->spans[last].n_rows * j.group + QRL_ATTN_ROWS - 1) / QRL_ATTN_ROWS;
     const size_t n_tiles = j.n_slots * op->kv.n_head_kv;
     for (size_t i = 0; i < op->n_spans; i++) {

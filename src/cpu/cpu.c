@@ -265,28 +265,22 @@ static void cpu_norm(qrl_backend *b, const qrl_norm_op *op) {
     qrl_cpu_range(b, op->n_rows, row_grain(op->n_cols), norm_rows, &j);
 }
 
-/* (x, y) turned by an angle: x cos - y sin, x sin + y cos, each product rounded. */
+struct rope_job {
+    const qrl_rope_op *op;
+    const qrl_kernels *k;
+};
+
 static void rope_rows(void *context, size_t from, size_t to, int thread) {
     (void)thread;
-    const qrl_rope_op *op = context;
-    const size_t half = op->n_rot / 2;
-    const size_t step = op->kind == QRL_ROPE_PAIR ? 2 : 1, other = op->kind == QRL_ROPE_PAIR ? 1 : half;
-    for (size_t r = from; r < to; r++) {
-        const float *cs = op->cossin + r * op->n_rot;
-        float *x = op->x + r * op->n_head * op->head_dim;
-        for (size_t h = 0; h < op->n_head; h++, x += op->head_dim)
-            for (size_t i = 0; i < half; i++) {
-                float *a = x + i * step, *c = a + other;
-                const float x0 = *a, x1 = *c;
-                *a = x0 * cs[2 * i] - x1 * cs[2 * i + 1];
-                *c = x0 * cs[2 * i + 1] + x1 * cs[2 * i];
-            }
-    }
+    const struct rope_job *j = context;
+    const qrl_rope_op *op = j->op;
+    for (size_t r = from; r < to; r++)
+        for (size_t h = 0; h < op->n_head; h++)
+            j->k->rope(op->kind, op->x + (r * op->n_head + h) * op->head_dim, op->cossin + r * op->n_rot, op->n_rot);
 }
 
 static void cpu_rope(qrl_backend *b, const qrl_rope_op *op) {
-    qrl_rope_op copy = *op;
-    qrl_cpu_range(b, op->n_rows, row_grain(op->n_head * op->head_dim), rope_rows, &copy);
+    qrl_cpu_range(b, op->n_rows, row_grain(op->n_head * op->head_dim), rope_rows, &(struct rope_job){op, b->kernels});
 }
 
 struct glu_job {

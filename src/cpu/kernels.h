@@ -93,6 +93,9 @@ typedef struct qrl_kernels {
     void (*unpack_kv)(qrl_kv_type type, bool keys, const void *page, size_t dim, float *out);
     /* to[i] = from[i] by + (to[i] keep), fused */
     void (*mix)(float *to, const float *from, size_t n, float keep, float by);
+    void (*to_f16)(const float *x, size_t n, uint16_t *out); /* qrl_f32_to_f16 of each */
+    /* Turns the first n_rot values of a head x; cossin [n_rot / 2][2] as in qrl_rope_op. */
+    void (*rope)(qrl_rope_kind kind, float *x, const float *cossin, size_t n_rot);
     void (*norm_rms)(const float *x, const float *weight, float *out, size_t n, float eps);
     void (*norm_layer)(const float *x, const float *weight, const float *bias, float *out, size_t n, float eps);
     /* out = act(gate) * up, or act(up) where gate is NULL */

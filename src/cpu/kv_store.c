@@ -82,7 +82,8 @@ static float block_scale(const float *x, size_t n, bool q4, uint16_t *scale) {
 
 /* Row x [dim] of position `at` in the page. step: from one dimension to the next, in values; scale_step: from
  * one block to the next. */
-static void put_row(qrl_kv_type type, bool keys, unsigned char *page, size_t dim, size_t at, const float *x) {
+static void put_row(const qrl_kernels *k, qrl_kv_type type, bool keys, unsigned char *page, size_t dim, size_t at,
+                    const float *x) {
     const size_t blocks = (dim + 31) / 32;
     const size_t step = keys ? QRL_PAGE : 1, first = keys ? at : at * dim;
     if (type == QRL_KV_F32) {
@@ -92,9 +93,16 @@ static void put_row(qrl_kv_type type, bool keys, unsigned char *page, size_t dim
         return;
     }
     if (type == QRL_KV_F16) {
-        uint16_t *out = (uint16_t *)(void *)page + first;
-        for (size_t i = 0; i < dim; i++)
-            out[i * step] = qrl_f32_to_f16(x[i]);
+        enum { PART = 128 };
+        uint16_t *out = (uint16_t *)(void *)page + first, part[PART];
+        if (!keys)
+            k->to_f16(x, dim, out);
+        for (size_t begin = 0; keys && begin < dim; begin += PART) {
+            const size_t n = dim - begin < PART ? dim - begin : PART;
+            k->to_f16(x + begin, n, part);
+            for (size_t i = 0; i < n; i++)
+                out[(begin + i) * step] = part[i];
+        }
         return;
     }
     const bool q4 = type == QRL_KV_Q4_0;
@@ -117,8 +125,8 @@ struct store_job {
     const qrl_kv_store_op *op;
 };
 
-static void store_part(const qrl_kv_layer *kv, bool keys, unsigned char *page, size_t at, const float *x,
-                       float *scratch) {
+static void store_part(const qrl_kernels *k, const qrl_kv_layer *kv, bool keys, unsigned char *page, size_t at,
+                       const float *x, float *scratch) {
     const qrl_kv_type type = keys ? kv->type_k : kv->type_v;
     const size_t dim = keys ? kv->k_dim : kv->v_dim;
     if (qrl_kv_rotates(type)) {
@@ -126,18 +134,16 @@ static void store_part(const qrl_kv_layer *kv, bool keys, unsigned char *page, s
         qrl_kv_rotate(scratch, dim);
         x = scratch;
     }
-    put_row(type, keys, page, dim, at, x);
+    put_row(k, type, keys, page, dim, at, x);
 }
 
-static void store_row(const struct store_job *j, const qrl_span *span, size_t row, float *scratch) {
-    const qrl_kv_layer *kv = &j->op->kv;
-    const size_t pos = span->pos + (row - span->row), at = pos % QRL_PAGE;
-    for (size_t h = 0; h < kv->n_head_kv; h++) {
-        unsigned char *page = qrl_kv_page(kv, span, pos, h);
-        store_part(kv, true, page, at, j->op->k + (row * kv->n_head_kv + h) * kv->k_dim, scratch);
-        store_part(kv, false, page + qrl_kv_part_bytes(kv->type_k, kv->k_dim), at,
-                   j->op->v + (row * kv->n_head_kv + h) * kv->v_dim, scratch);
-    }
+void qrl_cpu_kv_store_head(const qrl_kernels *k, const qrl_kv_store_op *op, const qrl_span *span, size_t row,
+                           size_t head, float *scratch) {
+    const qrl_kv_layer *kv = &op->kv;
+    const size_t pos = span->pos + (row - span->row), at = pos % QRL_PAGE, from = row * kv->n_head_kv + head;
+    unsigned char *page = qrl_kv_page(kv, span, pos, head);
+    store_part(k, kv, true, page, at, op->k + from * kv->k_dim, scratch);
+    store_part(k, kv, false, page + qrl_kv_part_bytes(kv->type_k, kv->k_dim), at, op->v + from * kv->v_dim, scratch);
 }
 
 /* Rows of all spans, which are in the order of their rows; the first span's first row is 0 here. */
@@ -149,7 +155,8 @@ static void store_rows(void *context, size_t from, size_t to, int thread) {
         const qrl_span *span = &j->op->spans[s];
         const size_t begin = span->row - first, end = begin + span->n_rows;
         for (size_t i = from > begin ? from : begin; i < (to < end ? to : end); i++)
-            store_row(j, span, first + i, scratch);
+            for (size_t h = 0; h < j->op->kv.n_head_kv; h++)
+                qrl_cpu_kv_store_head(j->b->kernels, j->op, span, first + i, h, scratch);
     }
 }
 

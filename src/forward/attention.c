@@ -102,8 +102,9 @@ void qrl_pass_attend(qrl_pass *p) {
     const qrl_forward *f = p->f;
     const qrl_hparams *hp = p->hp;
     const qrl_kv_layer cache = qrl_kv_layer_at(p->kv, (uint32_t)p->layer);
-    p->ops->kv_store(p->b, &(qrl_kv_store_op){cache, f->k, f->v, p->step->spans, p->step->n_spans});
     p->ops->attention(p->b, &(qrl_attention_op){.kv = cache,
+                                                .k = f->k,
+                                                .v = f->v,
                                                 .q = f->q,
                                                 .out = f->att,
                                                 .spans = p->step->spans,

@@ -1,6 +1,6 @@
-/* Packed pages of keys and values to floats; the layout stands at qrl_kv_layer in backend/backend.h.
- * Every value is one exact conversion, or one product of an integer and a scale, so any instruction set
- * gives the same bits. */
+/* Keys and values to F16, and packed pages of them to floats; the layout stands at qrl_kv_layer in
+ * backend/backend.h. Every value is one exact conversion, or one product of an integer and a scale, so any
+ * instruction set gives the same bits. */
 #include "base/half.h"
 
 /* Exact, as qrl_f16_to_f32, without its branches. */
@@ -9,6 +9,16 @@ static inline float KERNEL(half)(uint16_t h) {
     const float scaled = qrl_bits_f32(shifted) * 0x1p112f; /* moves the exponent's bias; subnormals too */
     const uint32_t special = (h & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0;
     return qrl_bits_f32(qrl_f32_bits(scaled) | special | (uint32_t)(h & 0x8000u) << 16);
+}
+
+static void KERNEL(to_f16)(const float *x, size_t n, uint16_t *out) {
+    size_t i = 0;
+#ifdef HAVE_VECTORS
+    for (; i + VR <= n; i += VR)
+        vf_to_f16(vf_load(x + i), out + i); /* rounds to nearest, ties to even, and keeps subnormals */
+#endif
+    for (; i < n; i++)
+        out[i] = qrl_f32_to_f16(x[i]);
 }
 
 static void KERNEL(unpack_f16)(const uint16_t *from, size_t n, float *out) {

@@ -60,6 +60,27 @@ static void KERNEL(swiglu_clamped)(const float *gate, const float *up, float *ou
         [QRL_ACT_SIGMOID] = KERNEL(sigmoid), [QRL_ACT_NONE] = KERNEL(none)                                             \
     }
 
+/* (x, y) turned by an angle: x cos - y sin, x sin + y cos, each product rounded. */
+#define TURN(a, c)                                                                                                     \
+    const float x0 = x[a], x1 = x[c];                                                                                  \
+    x[a] = x0 * cossin[2 * i] - x1 * cossin[2 * i + 1];                                                                \
+    x[c] = x0 * cossin[2 * i + 1] + x1 * cossin[2 * i];
+static void KERNEL(rope)(qrl_rope_kind kind, float *x, const float *cossin, size_t n_rot) {
+    const size_t half = n_rot / 2;
+    if (kind == QRL_ROPE_PAIR) {
+        INDEPENDENT
+        for (size_t i = 0; i < half; i++) {
+            TURN(2 * i, 2 * i + 1)
+        }
+    } else {
+        INDEPENDENT
+        for (size_t i = 0; i < half; i++) {
+            TURN(i, i + half)
+        }
+    }
+}
+#undef TURN
+
 static void KERNEL(norm_rms)(const float *x, const float *weight, float *out, size_t n, float eps) {
     const float ms = lane_sum_squares(x, n, 0.0f) / (float)n;
     const float inv = 1.0f / sqrtf(ms + eps);

@@ -72,6 +72,9 @@ static inline vf vf_zero_below(vf v, vf x, vf least) {
 static inline vf vf_f16(const void *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(p));
 }
+static inline void vf_to_f16(vf v, void *p) {
+    _mm_storeu_si128(p, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline vf vf_bf16(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }

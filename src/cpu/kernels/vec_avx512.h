@@ -82,6 +82,9 @@ static inline vf vf_zero_below(vf v, vf x, vf least) {
 static inline vf vf_f16(const void *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(p));
 }
+static inline void vf_to_f16(vf v, void *p) {
+    _mm256_storeu_si256(p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline vf vf_bf16(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16));
 }

@@ -90,13 +90,18 @@ static float *run(qrl_isa isa, int threads, const attention_case *c, qrl_kv_type
         const uint32_t n = c->n_rows - from < chunk ? c->n_rows - from : chunk;
         const uint32_t at = from > c->skip ? from : c->skip;
         qrl_span span = {.n_rows = n, .pos = from, .pages = ring ? NULL : pages, .ring = ring ? pages : NULL};
-        qrl_cpu_ops.kv_store(b, &(qrl_kv_store_op){kv, in->k + (size_t)from * c->n_head_kv * c->k_dim,
-                                                   in->v + (size_t)from * c->n_head_kv * c->v_dim, &span, 1});
+        const float *k = in->k + (size_t)from * c->n_head_kv * c->k_dim;
+        const float *v = in->v + (size_t)from * c->n_head_kv * c->v_dim;
+        const bool all = at == from; /* every row attends: then attention stores them */
+        if (!all)
+            qrl_cpu_ops.kv_store(b, &(qrl_kv_store_op){kv, k, v, &span, 1});
         if (from + n <= at)
             continue;
         span.n_rows = from + n - at;
         span.pos = at;
         qrl_cpu_ops.attention(b, &(qrl_attention_op){.kv = kv,
+                                                     .k = all ? k : NULL,
+                                                     .v = v,
                                                      .q = in->q + (size_t)at * c->n_head * c->k_dim,
                                                      .out = out + (size_t)at * c->n_head * c->v_dim,
                                                      .spans = &span,
