@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,14 @@
  * 5 us. 2,000 pauses are about 30 us. With more threads than cores nobody spins. */
 enum { SPINS = 2000 };
 
+/* Where a thread sleeps. Whoever clears the flag, the sleeper that finds news after all or the one that wakes
+ * it, decides whether there is a post to wait for: so each sleep is ended once, without a lock that a thread
+ * which the system does not run could hold up. */
+struct bed {
+    atomic_bool asleep;
+    sem_t post;
+};
+
 /* A thread's share of a loop, a cache line that its owner waits at: nothing else is touched by opening a
  * loop, and taking a task of one's own share costs no other core's line. */
 struct share {
@@ -23,6 +32,7 @@ struct share {
     qrl_task_fn *fn;
     void *context;
     size_t end; /* one behind the last task */
+    _Alignas(64) struct bed bed;
 };
 #define LOOP  ((uint64_t)1 << 40)
 #define TASKS (LOOP - 1)
@@ -43,12 +53,9 @@ struct qrl_pool {
     struct share *shares;   /* [n_threads] */
     uint64_t loop;          /* its number; the caller's alone, like what it expects `done` to become */
     uint64_t expected;
-    atomic_int sleepers;                /* workers in pthread_cond_wait; they touch this line only then */
+    atomic_int sleepers;                /* workers in bed, who touch this line only when they go there and come back */
     _Alignas(64) _Atomic uint64_t done; /* tasks that workers have run, since the beginning */
     _Alignas(64) atomic_bool stop;
-    atomic_bool caller_sleeps;
-    pthread_mutex_t lock;
-    pthread_cond_t start, finish;
 };
 
 static inline void pause_cpu(void) {
@@ -73,57 +80,70 @@ static uint64_t drain(struct share *s, int thread) {
     return n;
 }
 
+/* After the flag was set and nothing to do was found. */
+static void sleep_in(struct bed *bed) {
+    while (sem_wait(&bed->post) != 0) /* a signal came */
+        ;
+}
+
+/* True: the bed's owner was asleep or about to be, and is not any more. */
+static bool get_up(struct bed *bed) {
+    return atomic_load(&bed->asleep) && atomic_exchange(&bed->asleep, false);
+}
+
 /* Counts what a worker has run, and wakes the caller that may be waiting for it. */
 static void count(qrl_pool *p, uint64_t n) {
     if (!n)
         return;
     atomic_fetch_add(&p->done, n);
-    if (atomic_load(&p->caller_sleeps)) {
-        pthread_mutex_lock(&p->lock);
-        pthread_cond_signal(&p->finish);
-        pthread_mutex_unlock(&p->lock);
-    }
+    if (get_up(&p->shares[0].bed))
+        sem_post(&p->shares[0].bed.post);
 }
 
-/* Waits at the share for a loop other than `seen`, or the end; returns the loop. */
-static uint64_t wait_start(qrl_pool *p, struct share *s, uint64_t seen) {
-    uint64_t loop;
+/* A loop other than `seen`, or the end. */
+static bool is_news(const qrl_pool *p, const struct share *s, uint64_t seen) {
+    return atomic_load(&s->left) / LOOP != seen || atomic_load(&p->stop);
+}
+
+/* Waits at the share for news. */
+static void wait_start(qrl_pool *p, struct share *s, uint64_t seen) {
     for (int i = 0; i < p->spins; i++) {
-        loop = atomic_load(&s->left) / LOOP;
-        if (loop != seen || atomic_load(&p->stop))
-            return loop;
+        if (is_news(p, s, seen))
+            return;
         pause_cpu();
     }
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->sleepers, 1);
-    while (loop = atomic_load(&s->left) / LOOP, loop == seen && !atomic_load(&p->stop))
-        pthread_cond_wait(&p->start, &p->lock);
-    atomic_fetch_sub(&p->sleepers, 1);
-    pthread_mutex_unlock(&p->lock);
-    return loop;
+    while (!is_news(p, s, seen)) {
+        atomic_store(&s->bed.asleep, true);
+        atomic_fetch_add(&p->sleepers, 1);
+        if (!is_news(p, s, seen) || !get_up(&s->bed))
+            sleep_in(&s->bed);
+        atomic_fetch_sub(&p->sleepers, 1);
+    }
 }
 
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     qrl_pool *p = w->pool;
-    uint64_t seen = 0;
-    for (;;) {
-        seen = wait_start(p, &p->shares[w->index], seen);
+    struct share *own = &p->shares[w->index];
+    for (uint64_t seen = 0;;) {
+        wait_start(p, own, seen);
         if (atomic_load(&p->stop))
             return NULL;
+        seen = atomic_load(&own->left) / LOOP;
         for (int i = 0; i < p->n_threads; i++)
             count(p, drain(&p->shares[(w->index + i) % p->n_threads], w->index));
     }
 }
 
-/* A worker counts itself as sleeping before it looks for a loop the last time. Either this comes later and
- * sees it, or it sees the loop: an atomic change of the same place, even by nothing, leaves no third. */
+/* A worker that goes to sleep sets its flag, counts itself, and looks for a loop the last time. Either its
+ * counting comes first, and is seen here with the flag, or it sees the loop: an atomic change of the same
+ * place, even by nothing, leaves no third. */
 static void wake_workers(qrl_pool *p) {
-    if (atomic_fetch_add(&p->sleepers, 0) > 0) {
-        pthread_mutex_lock(&p->lock);
-        pthread_cond_broadcast(&p->start);
-        pthread_mutex_unlock(&p->lock);
-    }
+    if (atomic_fetch_add(&p->sleepers, 0) == 0)
+        return;
+    for (int i = 1; i < p->n_threads; i++)
+        if (get_up(&p->shares[i].bed))
+            sem_post(&p->shares[i].bed.post);
 }
 
 /* Deals the tasks out; the first one is the caller's without asking. */
@@ -159,12 +179,11 @@ void qrl_pool_run(qrl_pool *p, size_t n_tasks, qrl_task_fn *fn, void *context) {
             return;
         pause_cpu();
     }
-    pthread_mutex_lock(&p->lock);
-    atomic_store(&p->caller_sleeps, true);
-    while (atomic_load(&p->done) != p->expected)
-        pthread_cond_wait(&p->finish, &p->lock);
-    atomic_store(&p->caller_sleeps, false);
-    pthread_mutex_unlock(&p->lock);
+    for (struct bed *bed = &p->shares[0].bed; atomic_load(&p->done) != p->expected;) {
+        atomic_store(&bed->asleep, true);
+        if (atomic_load(&p->done) != p->expected || !get_up(bed))
+            sleep_in(bed);
+    }
 }
 
 /* The quota of the control group in cores, rounded up; 0 when there is none. */
@@ -204,9 +223,6 @@ qrl_status qrl_pool_create(int n_threads, qrl_pool **out, qrl_error *err) {
     if (!p)
         return qrl_fail_memory(err, "the thread pool", sizeof *p);
     *p = (qrl_pool){.n_threads = 1, .spins = n_threads <= cores ? SPINS : 0};
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->start, NULL);
-    pthread_cond_init(&p->finish, NULL);
     const size_t n = (size_t)n_threads;
     p->workers = calloc(n, sizeof *p->workers);
     p->shares = aligned_alloc(64, n * sizeof *p->shares);
@@ -215,7 +231,9 @@ qrl_status qrl_pool_create(int n_threads, qrl_pool **out, qrl_error *err) {
         return qrl_fail_memory(err, "the thread pool", n * (sizeof *p->workers + sizeof *p->shares));
     }
     memset(p->shares, 0, n * sizeof *p->shares);
+    sem_init(&p->shares[0].bed.post, 0, 0);
     for (int i = 1; i < n_threads; i++) {
+        sem_init(&p->shares[i].bed.post, 0, 0);
         p->workers[i] = (struct worker){.pool = p, .index = i};
         if (pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]) != 0) {
             qrl_pool_destroy(p);
@@ -235,9 +253,8 @@ void qrl_pool_destroy(qrl_pool *p) {
     wake_workers(p);
     for (int i = 1; i < p->n_threads; i++)
         pthread_join(p->workers[i].thread, NULL);
-    pthread_cond_destroy(&p->finish);
-    pthread_cond_destroy(&p->start);
-    pthread_mutex_destroy(&p->lock);
+    for (int i = 0; p->shares && i < p->n_threads; i++)
+        sem_destroy(&p->shares[i].bed.post);
     free(p->shares);
     free(p->workers);
     free(p);
