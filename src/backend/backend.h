@@ -94,7 +94,19 @@ typedef struct qrl_norm_op {
     float eps;
 } qrl_norm_op;
 
-/* out[i] = weight[i] x (+ bias[i]), for up to three weights that share their input. */
+typedef enum qrl_act {
+    QRL_ACT_SILU,
+    QRL_ACT_GELU,
+    QRL_ACT_RELU,
+    QRL_ACT_RELU_SQUARED,
+    QRL_ACT_SWIGLU_CLAMPED, /* gpt-oss: g sigmoid(1.702 g) (u + 1), g at most 7, u from -7 to 7; wants a gate */
+    QRL_ACT_SIGMOID,
+    QRL_ACT_NONE, /* gate * up */
+    QRL_ACT_COUNT
+} qrl_act;
+
+/* out[i] = weight[i] x (+ bias[i]), for up to three weights that share their input. With `activate` only out[0]
+ * is kept: it becomes act(out[0]), or of two weights of one shape act(out[0]) * out[1]. */
 typedef struct qrl_linear_op {
     int n;
     const qrl_weight *weight[3]; /* n_rows[i] x n_cols */
@@ -104,6 +116,8 @@ typedef struct qrl_linear_op {
     size_t n_rows;
     size_t ld_x, ld_out[3]; /* floats from row to row; 0: as wide as the row */
     bool fine;              /* rounds activations to 16 bits instead of 8, for twice the work (docs/numerics.md) */
+    bool activate;
+    qrl_act act;
 } qrl_linear_op;
 
 typedef enum qrl_rope_kind {
@@ -147,17 +161,6 @@ typedef struct qrl_attention_op {
     const float *sinks;  /* [n_head] a score more, whose value is zero; or NULL */
     const float *slopes; /* [n_head] of ALiBi; or NULL */
 } qrl_attention_op;
-
-typedef enum qrl_act {
-    QRL_ACT_SILU,
-    QRL_ACT_GELU,
-    QRL_ACT_RELU,
-    QRL_ACT_RELU_SQUARED,
-    QRL_ACT_SWIGLU_CLAMPED, /* gpt-oss: g sigmoid(1.702 g) (u + 1), g at most 7, u from -7 to 7; wants a gate */
-    QRL_ACT_SIGMOID,
-    QRL_ACT_NONE, /* gate * up */
-    QRL_ACT_COUNT
-} qrl_act;
 
 /* out = act(gate) * up, or act(up) where gate is NULL */
 typedef struct qrl_glu_op {

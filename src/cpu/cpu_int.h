@@ -15,7 +15,7 @@ enum { QRL_ROW_BLOCK = 64 }; /* rows run past a piece of weights in one go; whol
 /* What a thread has to itself while it computes a product. */
 typedef struct qrl_product_scratch {
     qrl_panel panel;
-    float out[QRL_ROW_BLOCK][QRL_PANEL_ROWS];
+    float out[2][QRL_ROW_BLOCK][QRL_PANEL_ROWS];
 } qrl_product_scratch;
 
 struct qrl_backend {

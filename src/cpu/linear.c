@@ -15,17 +15,14 @@ struct linear_job {
     const qrl_linear_op *op;
     bool quantized, floats; /* which tiles are wanted */
     size_t n_cols;
-    size_t groups[3];     /* a piece of each weight, in groups of 16 rows: an even number */
+    int n_parts;          /* weights that have tasks of their own: with `activate` one, for both */
+    size_t groups[3];     /* a piece of each, in groups of 16 rows: an even number */
     size_t first_task[4]; /* where its pieces begin */
 };
 
 /* Tile rows of a row of activations, for a weight's kind of tile. */
 static size_t terms(const qrl_linear_op *op, bool quantized) {
     return op->fine && quantized ? 2 : 1;
-}
-
-static size_t ld_out(const qrl_linear_op *op, int i) {
-    return op->ld_out[i] ? op->ld_out[i] : op->weight[i]->m.n_rows;
 }
 
 /* One row into a tile row and the next one, which is the next tile where tiles are one row wide. */
@@ -68,70 +65,91 @@ static void put_rows(void *context, size_t from, size_t to, int thread) {
     }
 }
 
-/* What lies in y [tile rows][QRL_PANEL_ROWS] of groups `group` and the next one, to the output's rows from
- * `row` on; columns beyond the matrix are dropped. */
-static void put_out(const struct linear_job *j, int i, size_t group, size_t row, size_t n_rows, const float *y) {
+/* Groups g and g + 1 of a weight against rows of activations: y[n_rows][QRL_PANEL_ROWS], with their bias.
+ * Columns beyond the matrix are undefined. */
+static void compute(const struct linear_job *j, int thread, int i, size_t g, size_t row, size_t n_rows, float *y) {
     const qrl_weight *w = j->op->weight[i];
-    const size_t ld = ld_out(j->op, i), col = group * QRL_GROUP, left = w->m.n_rows - col;
+    const bool quantized = qrl_weight_quantized(w);
+    const size_t each = terms(j->op, quantized), left = w->m.n_rows - g * QRL_GROUP;
     const size_t cols = left < QRL_PANEL_ROWS ? left : QRL_PANEL_ROWS;
-    const bool fine = terms(j->op, qrl_weight_quantized(w)) == 2;
-    const float *bias = j->op->bias[i] ? j->op->bias[i] + col : NULL;
-    for (size_t t = 0; t < n_rows; t++) {
-        float *out = j->op->out[i] + (row + t) * ld + col;
+    const unsigned char *tiles = quantized ? j->b->qacts : (const unsigned char *)j->b->facts;
+    tiles += each * row * qrl_tile_row_bytes(j->n_cols, quantized);
+    qrl_tile_pair(j->b->kernels, &j->b->product[thread].panel, w, g, tiles, each * n_rows, y, QRL_PANEL_ROWS);
+    for (size_t t = 0; each == 2 && t < n_rows; t++)
+        for (size_t c = 0; c < QRL_PANEL_ROWS; c++)
+            y[t * QRL_PANEL_ROWS + c] = y[2 * t * QRL_PANEL_ROWS + c] + y[(2 * t + 1) * QRL_PANEL_ROWS + c];
+    const float *bias = j->op->bias[i] ? j->op->bias[i] + g * QRL_GROUP : NULL;
+    for (size_t t = 0; bias && t < n_rows; t++)
+        for (size_t c = 0; c < cols; c++)
+            y[t * QRL_PANEL_ROWS + c] += bias[c];
+}
+
+/* What lies in y [n_rows][QRL_PANEL_ROWS] of groups g and g + 1, to the output's rows from `row` on; columns
+ * beyond the matrix are dropped. */
+static void put_out(const qrl_linear_op *op, int i, size_t g, size_t row, size_t n_rows, const float *y) {
+    const size_t n = op->weight[i]->m.n_rows, ld = op->ld_out[i] ? op->ld_out[i] : n, col = g * QRL_GROUP;
+    const size_t cols = n - col < QRL_PANEL_ROWS ? n - col : QRL_PANEL_ROWS;
+    float *out = op->out[i] + row * ld + col;
+    for (size_t t = 0; t < n_rows; t++, y += QRL_PANEL_ROWS, out += ld)
         if (cols == QRL_PANEL_ROWS)
             memcpy(out, y, QRL_PANEL_ROWS * sizeof *out); /* a length that the compiler knows */
         else
             memcpy(out, y, cols * sizeof *out);
-        y += QRL_PANEL_ROWS;
-        for (size_t c = 0; fine && c < cols; c++)
-            out[c] += y[c];
-        y += fine ? QRL_PANEL_ROWS : 0;
-        for (size_t c = 0; bias && c < cols; c++)
-            out[c] += bias[c];
-    }
 }
 
 static void linear_task(void *context, size_t task, int thread) {
     const struct linear_job *j = context;
-    qrl_product_scratch *scratch = &j->b->product[thread];
+    const qrl_linear_op *op = j->op;
+    const qrl_kernels *k = j->b->kernels;
+    float(*y)[QRL_ROW_BLOCK][QRL_PANEL_ROWS] = j->b->product[thread].out;
     int i = 0;
     while (task >= j->first_task[i + 1])
         i++;
-    const qrl_weight *w = j->op->weight[i];
-    const bool quantized = qrl_weight_quantized(w);
-    const size_t each = terms(j->op, quantized), n_rows = each * j->op->n_rows;
+    const qrl_weight *w = op->weight[i];
     const size_t from = (task - j->first_task[i]) * j->groups[i];
     const size_t to = from + j->groups[i] < w->n_groups ? from + j->groups[i] : w->n_groups;
-    const size_t row_bytes = qrl_tile_row_bytes(j->n_cols, quantized);
-    const unsigned char *tiles = quantized ? j->b->qacts : (const unsigned char *)j->b->facts;
-    for (size_t row = 0; row < n_rows; row += QRL_ROW_BLOCK) {
-        const size_t n = n_rows - row < QRL_ROW_BLOCK ? n_rows - row : QRL_ROW_BLOCK;
+    const size_t block = op->fine ? QRL_ROW_BLOCK / 2 : QRL_ROW_BLOCK;
+    for (size_t row = 0; row < op->n_rows; row += block) {
+        const size_t n = op->n_rows - row < block ? op->n_rows - row : block;
         for (size_t g = from; g < to; g += 2) {
-            qrl_tile_pair(j->b->kernels, &scratch->panel, w, g, tiles + row * row_bytes, n, scratch->out[0],
-                          QRL_PANEL_ROWS);
-            put_out(j, i, g, row / each, n / each, scratch->out[0]);
+            compute(j, thread, i, g, row, n, y[0][0]);
+            if (op->activate && op->n == 2)
+                compute(j, thread, 1, g, row, n, y[1][0]);
+            if (op->activate)
+                qrl_cpu_activate(k, op->act, op->n == 2 ? y[0][0] : NULL, op->n == 2 ? y[1][0] : y[0][0], y[0][0],
+                                 n * QRL_PANEL_ROWS);
+            put_out(op, i, g, row, n, y[0][0]);
         }
+    }
+}
+
+/* Cuts the weights into pieces. */
+static void cut(struct linear_job *j) {
+    const qrl_linear_op *op = j->op;
+    size_t total = 0, bytes[3] = {0};
+    j->n_parts = op->activate ? 1 : op->n;
+    for (int i = 0; i < op->n; i++) {
+        const qrl_weight *w = op->weight[i];
+        const size_t group = w->packed ? w->group_bytes : QRL_GROUP * qrl_row_bytes(w->m.type, w->m.n_cols);
+        *(qrl_weight_quantized(w) ? &j->quantized : &j->floats) = true;
+        bytes[op->activate ? 0 : i] += group;
+        total += w->n_groups * group;
+    }
+    /* small matrices: at least some eight pieces a thread, so that both end together */
+    const size_t even = total / (8 * (size_t)qrl_pool_threads(j->b->pool)) + 1;
+    const size_t piece = even < PIECE_BYTES ? even : PIECE_BYTES;
+    for (int i = 0; i < 3; i++) {
+        j->first_task[i + 1] = j->first_task[i];
+        if (i >= j->n_parts)
+            continue;
+        j->groups[i] = piece / bytes[i] > 2 ? piece / bytes[i] / 2 * 2 : 2;
+        j->first_task[i + 1] += (op->weight[i]->n_groups + j->groups[i] - 1) / j->groups[i];
     }
 }
 
 void qrl_cpu_linear(qrl_backend *b, const qrl_linear_op *op) {
     struct linear_job job = {.b = b, .op = op, .n_cols = op->weight[0]->m.n_cols};
-    size_t total = 0, bytes[3];
-    for (int i = 0; i < op->n; i++) {
-        const qrl_weight *w = op->weight[i];
-        *(qrl_weight_quantized(w) ? &job.quantized : &job.floats) = true;
-        bytes[i] = w->packed ? w->group_bytes : QRL_GROUP * qrl_row_bytes(w->m.type, w->m.n_cols);
-        total += w->n_groups * bytes[i];
-    }
+    cut(&job);
     qrl_cpu_range(b, op->n_rows, 4096 / job.n_cols + 1, put_rows, &job);
-    /* small matrices: at least some eight pieces a thread, so that both end together */
-    const size_t even = total / (8 * (size_t)qrl_pool_threads(b->pool)) + 1;
-    const size_t piece = even < PIECE_BYTES ? even : PIECE_BYTES;
-    for (int i = 0; i < op->n; i++) {
-        job.groups[i] = piece / bytes[i] > 2 ? piece / bytes[i] / 2 * 2 : 2;
-        job.first_task[i + 1] = job.first_task[i] + (op->weight[i]->n_groups + job.groups[i] - 1) / job.groups[i];
-    }
-    for (int i = op->n; i < 3; i++)
-        job.first_task[i + 1] = job.first_task[i];
-    qrl_pool_run(b->pool, job.first_task[op->n], linear_task, &job);
+    qrl_pool_run(b->pool, job.first_task[job.n_parts], linear_task, &job);
 }

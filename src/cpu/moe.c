@@ -370,10 +370,10 @@ static void down_task(void *context, size_t task, int thread) {
         const size_t n = last - slot < QRL_ROW_BLOCK ? last - slot : QRL_ROW_BLOCK;
         for (size_t g = from; g < to; g += 2) {
             const size_t left = j->n_out - g * QRL_GROUP, cols = left < QRL_PANEL_ROWS ? left : QRL_PANEL_ROWS;
-            qrl_tile_pair(j->b->kernels, &scratch->panel, w, g, j->s->mid + slot * mid_bytes, n, scratch->out[0],
+            qrl_tile_pair(j->b->kernels, &scratch->panel, w, g, j->s->mid + slot * mid_bytes, n, scratch->out[0][0],
                           QRL_PANEL_ROWS);
             for (size_t s = 0; s < n; s++)
-                memcpy(out + (slot + s) * j->out_ld + g * QRL_GROUP, scratch->out[s], cols * sizeof *out);
+                memcpy(out + (slot + s) * j->out_ld + g * QRL_GROUP, scratch->out[0][s], cols * sizeof *out);
         }
     }
 }

@@ -3,19 +3,23 @@
 
 void qrl_pass_feed(qrl_pass *p, const qrl_feed *w, float *out) {
     const qrl_forward *f = p->f;
-    if (w->gate) {
-        p->ops->linear(p->b, &(qrl_linear_op){.n = 2,
-                                              .weight = {w->gate, w->up},
-                                              .bias = {w->gate_b, w->up_b},
-                                              .out = {f->gate, f->up},
-                                              .x = p->h,
-                                              .n_rows = p->n});
-        qrl_see(p, w->names[0], f->gate, w->n_ff);
-    } else
-        qrl_pass_linear(p, w->up, w->up_b, p->h, f->up);
-    qrl_see(p, w->names[1], f->up, w->n_ff);
-    p->ops->glu(p->b, &(qrl_glu_op){p->hp->act, w->gate ? f->gate : NULL, f->up, f->up, p->n * w->n_ff});
-    qrl_see(p, w->names[2], f->up, w->n_ff);
+    /* with nobody looking on, gate and up need not be kept */
+    const bool whole = !f->trace.see, gated = w->gate != NULL;
+    p->ops->linear(p->b, &(qrl_linear_op){.n = gated ? 2 : 1,
+                                          .weight = {gated ? w->gate : w->up, gated ? w->up : NULL},
+                                          .bias = {gated ? w->gate_b : w->up_b, gated ? w->up_b : NULL},
+                                          .out = {gated && !whole ? f->gate : f->up, gated ? f->up : NULL},
+                                          .x = p->h,
+                                          .n_rows = p->n,
+                                          .activate = whole,
+                                          .act = p->hp->act});
+    if (!whole) {
+        if (gated)
+            qrl_see(p, w->names[0], f->gate, w->n_ff);
+        qrl_see(p, w->names[1], f->up, w->n_ff);
+        p->ops->glu(p->b, &(qrl_glu_op){p->hp->act, gated ? f->gate : NULL, f->up, f->up, p->n * w->n_ff});
+        qrl_see(p, w->names[2], f->up, w->n_ff);
+    }
     qrl_pass_linear(p, w->down, w->down_b, f->up, out);
     qrl_see(p, w->names[3], out, p->hp->n_embd);
 }

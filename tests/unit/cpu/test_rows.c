@@ -13,7 +13,7 @@ static qrl_backend *backend(qrl_isa isa, int threads) {
     qrl_error err;
     qrl_backend *b;
     assert_ok(qrl_cpu_ops.create(&(qrl_backend_params){.n_threads = threads, .isa = isa}, &b, &err), &err);
-    assert_ok(qrl_cpu_ops.reserve(b, &(qrl_reserve){.max_rows = 32, .max_cols = 256, .max_head_dim = 64}, &err), &err);
+    assert_ok(qrl_cpu_ops.reserve(b, &(qrl_reserve){.max_rows = 96, .max_cols = 256, .max_head_dim = 64}, &err), &err);
     return b;
 }
 
@@ -193,10 +193,53 @@ static void strided_products(void **state) {
         }
 }
 
+/* An activation in the product is the activation after it, of one weight or of two with different tiles. */
+static void activated_products(void **state) {
+    (void)state;
+    enum { ROWS = 70, IN = 64, OUT = 53 };
+    qrl_error err;
+    unsigned char *data[] = {random_matrix(QRL_Q8_0, OUT, IN), random_matrix(QRL_F16, OUT, IN)};
+    float *x = random_floats(ROWS * IN), *bias = random_floats(OUT);
+    static float gate[ROWS * OUT], up[ROWS * OUT], out[ROWS * OUT];
+    static const size_t row_counts[] = {1, 2, 13, ROWS};
+    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+        for (size_t i = 0; i < 2 * sizeof row_counts / sizeof *row_counts; i++) {
+            const bool two = i % 2;
+            qrl_backend *b = backend(isa, 2);
+            qrl_weight *w[2];
+            for (int k = 0; k < 2; k++)
+                assert_ok(qrl_cpu_ops.weight_create(b, &(qrl_matrix){k ? QRL_F16 : QRL_Q8_0, OUT, IN, data[k]},
+                                                    QRL_USE_LINEAR, &w[k], &err),
+                          &err);
+            qrl_linear_op op = {.n = two ? 2 : 1,
+                                .weight = {w[0], w[1]},
+                                .bias = {bias, NULL},
+                                .out = {two ? gate : up, up},
+                                .x = x,
+                                .n_rows = row_counts[i / 2]};
+            const size_t n = op.n_rows * OUT;
+            qrl_cpu_ops.linear(b, &op);
+            qrl_cpu_ops.glu(b, &(qrl_glu_op){QRL_ACT_GELU, two ? gate : NULL, up, up, n});
+            op.out[0] = out;
+            op.out[1] = NULL;
+            op.activate = true;
+            op.act = QRL_ACT_GELU;
+            qrl_cpu_ops.linear(b, &op);
+            assert_memory_equal(out, up, n * sizeof *out);
+            for (int k = 0; k < 2; k++)
+                qrl_cpu_ops.weight_destroy(b, w[k]);
+            qrl_cpu_ops.destroy(b);
+        }
+    free(data[0]);
+    free(data[1]);
+    free(x);
+    free(bias);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations),    cmocka_unit_test(softcap),          cmocka_unit_test(maps),
-        cmocka_unit_test(norm_of_groups), cmocka_unit_test(strided_products),
+        cmocka_unit_test(norm_of_groups), cmocka_unit_test(strided_products), cmocka_unit_test(activated_products),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
