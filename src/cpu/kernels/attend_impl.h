@@ -32,6 +32,7 @@ INLINE void scores(const qrl_attend *a, const KERNEL(part) * k, qrl_kv_type type
         UNROLL
         for (int i = 0; i < R * V; i++)
             s[i] = vf_zero();
+        UNROLL4
         for (size_t d = 0; d < a->k_dim; d++) {
             vf x[SCORE_VECTORS];
             UNROLL
@@ -156,6 +157,7 @@ INLINE void add_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type 
     const bool ask = first == 0 && x->next;
     const size_t step = x->next_bytes / QRL_PAGE * (size_t)(V * VR) / a->v_dim;
     const unsigned char *next = ask ? x->next + d * (x->next_bytes / a->v_dim) : (const unsigned char *)a->q;
+    UNROLL4
     for (size_t j = from; j < to; j++) {
         vf y[8];
         UNROLL
