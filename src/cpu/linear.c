@@ -8,8 +8,6 @@
 #include "cpu/cpu_int.h"
 #include "cpu/tiles.h"
 
-enum { PIECE_BYTES = 128 * 1024 }; /* weights of a piece: with the tiles within half of a 512 KiB cache */
-
 struct linear_job {
     qrl_backend *b;
     const qrl_linear_op *op;
@@ -137,7 +135,7 @@ static void cut(struct linear_job *j) {
     }
     /* small matrices: at least some eight pieces a thread, so that both end together */
     const size_t even = total / (8 * (size_t)qrl_pool_threads(j->b->pool)) + 1;
-    const size_t piece = even < PIECE_BYTES ? even : PIECE_BYTES;
+    const size_t piece = even < j->b->piece_bytes ? even : j->b->piece_bytes;
     for (int i = 0; i < 3; i++) {
         j->first_task[i + 1] = j->first_task[i];
         if (i >= j->n_parts)

@@ -11,9 +11,8 @@
 #include <stdlib.h>
 
 enum {
-    PIECE_GROUPS = 8,         /* 128 columns: with 64 rows of gate and up, 64 KiB of scratch a thread */
-    PIECE_BYTES = 128 * 1024, /* weights of a piece, as in linear.c */
-    GRAIN = 16384,            /* values a small task should have */
+    PIECE_GROUPS = 8, /* 128 columns: with 64 rows of gate and up, 64 KiB of scratch a thread */
+    GRAIN = 16384,    /* values a small task should have */
 };
 
 /* ---- scratch ---- */
@@ -404,7 +403,7 @@ static void combine_rows(void *context, size_t from, size_t to, int thread) {
 static void cut_pieces(struct moe_job *j, size_t n_active, size_t n_groups, size_t group_bytes) {
     const size_t total = n_active * n_groups * group_bytes;
     const size_t fair = total / (8 * (size_t)qrl_pool_threads(j->b->pool)) + 1;
-    size_t piece = (fair < PIECE_BYTES ? fair : PIECE_BYTES) / larger(group_bytes, 1) / 2 * 2;
+    size_t piece = (fair < j->b->piece_bytes ? fair : j->b->piece_bytes) / larger(group_bytes, 1) / 2 * 2;
     piece = piece < PIECE_GROUPS ? piece : PIECE_GROUPS;
     j->piece = piece ? piece : 2;
     j->n_pieces = (n_groups + j->piece - 1) / j->piece;
