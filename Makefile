@@ -80,7 +80,7 @@ fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 	cmake --build build/fuzz
 	tools/fuzz build/fuzz $(FUZZ_SECONDS)
 
-bench: ## speed in percent of what this machine can do: the demo model, then BENCH_TYPES (1 GB each); PEER_BENCH=llama-bench beside
+bench: ## speed in percent of what this machine can do: the demo model, then BENCH_TYPES (1 GB each); PEER_BENCH=NAME=llama-bench:... beside
 	@tools/setup build bench
 	@cmake --preset release --log-level=WARNING >/dev/null
 	@cmake --build build/release
