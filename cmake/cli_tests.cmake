@@ -18,6 +18,7 @@ if(TARGET qrl_server)
   endforeach()
 endif()
 add_test(NAME check_layers COMMAND Python3::Interpreter -B ${CMAKE_CURRENT_SOURCE_DIR}/tools/check_layers --self-test)
+add_test(NAME type_lines COMMAND Python3::Interpreter -B ${CMAKE_CURRENT_SOURCE_DIR}/tools/type_lines --check)
 
 # The label "threads": what runs more than one, for ThreadSanitizer (.ci/run).
 get_property(all DIRECTORY PROPERTY TESTS)
