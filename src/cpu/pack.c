@@ -40,11 +40,10 @@ size_t qrl_group_bytes(qrl_type type, size_t n_cols) {
 
 /* Row r of a unit into its planes. u holds 32 stored values; a word of it is the row's part of a chunk,
  * and a word of the result is the row's part of a vector, so whole words are shifted together. */
-static void put_row(int planes, const unsigned char u[QRL_UNIT], size_t r, unsigned char *out) {
+static inline __attribute__((always_inline)) void
+put_planes(unsigned first, unsigned second, const unsigned char u[QRL_UNIT], size_t r, unsigned char *out) {
     uint32_t word[8];
     memcpy(word, u, sizeof word);
-    const unsigned first = (unsigned)(planes >= 10 ? planes / 10 : planes);
-    const unsigned second = (unsigned)(planes >= 10 ? planes % 10 : 0);
     unsigned shift = 0;
     for (unsigned bits = first; bits; bits = shift == first ? second : 0) {
         const unsigned per_byte = 8 / bits, vectors = 8 / per_byte;
@@ -57,6 +56,30 @@ static void put_row(int planes, const unsigned char u[QRL_UNIT], size_t r, unsig
             memcpy(out + 4 * r, &w, sizeof w);
         }
         shift += bits;
+    }
+}
+
+/* The same with constants, which the compiler unrolls by: packing is most of the time of opening a model. */
+static void put_row(int planes, const unsigned char u[QRL_UNIT], size_t r, unsigned char *out) {
+    switch (planes) {
+    case 4:
+        put_planes(4, 0, u, r, out);
+        return;
+    case 41:
+        put_planes(4, 1, u, r, out);
+        return;
+    case 42:
+        put_planes(4, 2, u, r, out);
+        return;
+    case 21:
+        put_planes(2, 1, u, r, out);
+        return;
+    case 2:
+        put_planes(2, 0, u, r, out);
+        return;
+    default:
+        put_planes(8, 0, u, r, out);
+        return;
     }
 }
 
