@@ -60,28 +60,20 @@ put_planes(unsigned first, unsigned second, const unsigned char u[QRL_UNIT], siz
 }
 
 /* The same with constants, which the compiler unrolls by: packing is most of the time of opening a model. */
-static void put_row(int planes, const unsigned char u[QRL_UNIT], size_t r, unsigned char *out) {
-    switch (planes) {
-    case 4:
-        put_planes(4, 0, u, r, out);
-        return;
-    case 41:
-        put_planes(4, 1, u, r, out);
-        return;
-    case 42:
-        put_planes(4, 2, u, r, out);
-        return;
-    case 21:
-        put_planes(2, 1, u, r, out);
-        return;
-    case 2:
-        put_planes(2, 0, u, r, out);
-        return;
-    default:
-        put_planes(8, 0, u, r, out);
-        return;
+#define PLANES(name, first, second)                                                                                    \
+    static void put_##name(const unsigned char u[QRL_UNIT], size_t r, unsigned char *out) {                            \
+        put_planes(first, second, u, r, out);                                                                          \
     }
-}
+PLANES(2, 2, 0)
+PLANES(21, 2, 1)
+PLANES(4, 4, 0)
+PLANES(41, 4, 1)
+PLANES(42, 4, 2)
+PLANES(8, 8, 0)
+#undef PLANES
+/* [planes]: row r of a unit into its planes */
+static void (*const put_row[])(const unsigned char u[QRL_UNIT], size_t r, unsigned char *out) = {
+    [2] = put_2, [4] = put_4, [8] = put_8, [21] = put_21, [41] = put_41, [42] = put_42};
 
 static void put_f16(unsigned char *out, size_t i, float x) {
     qrl_put_u16(out + 2 * i, qrl_f32_to_f16(x));
@@ -222,7 +214,7 @@ void qrl_pack_group(qrl_type type, const unsigned char *data, size_t n_rows, siz
                 unsigned char stored[QRL_UNIT];
                 t->unpack(row, first + u, &q);
                 store(&map, q.q, stored);
-                put_row(p->planes, stored, r, out + qrl_head_bytes(p->head) + u * qrl_planes_bytes(p->planes));
+                put_row[p->planes](stored, r, out + qrl_head_bytes(p->head) + u * qrl_planes_bytes(p->planes));
                 if (u == 0)
                     put_head(p, type, row + first * QRL_UNIT / t->block_values * t->block_bytes, &q, r, out);
             }

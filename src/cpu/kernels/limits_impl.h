@@ -1,5 +1,5 @@
-/* What one thread of this instruction set can do at most: independent chains of the instruction that
- * the kernels live on, from registers. */
+/* What one thread of this instruction set can do at most: independent chains of the instructions
+ * that the kernels live on, from registers. */
 enum {
     CHAINS = VR == 16 ? 12 : 10,           /* within the registers, with two operands and what is between */
     BYTE_CHAINS = HAVE_DPBUSD ? CHAINS : 6 /* with as many sums of 16 bits */
