@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ALIGNMENT = 64 };
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20, SMALL_PAGE = 4096 };
 
 void *qrl_calloc(size_t count, size_t size, const char *what, qrl_error *err) {
     size_t bytes;
@@ -18,26 +18,52 @@ void *qrl_calloc(size_t count, size_t size, const char *what, qrl_error *err) {
     return p;
 }
 
-void *qrl_alloc_aligned(size_t bytes) {
-    /* calloc, because glibc serves large requests with fresh zero pages and does not touch them;
-     * the original pointer stands just before the aligned one. */
+/* Stands just before memory that is given out. */
+struct origin {
+    void *start;
+    size_t mapped; /* bytes of a mapping of its own; 0: from malloc */
+};
+
+static void *put_origin(char *p, struct origin origin) {
+    memcpy(p - sizeof origin, &origin, sizeof origin);
+    return p;
+}
+
+/* Begins at a huge page, which the kernel is asked for: weights, caches and rows of activations are walked with strides
+ * that small pages answer with a miss of the TLB for each line. */
+static void *map_aligned(size_t bytes) {
     size_t total;
-    if (!qrl_size_add(bytes, ALIGNMENT + sizeof(void *), &total))
+    if (!qrl_size_add(bytes, HUGE_PAGE + SMALL_PAGE, &total))
         return NULL;
-    char *raw = calloc(1, total);
+    char *raw = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw == MAP_FAILED)
+        return NULL;
+    char *p = (char *)qrl_align_up((size_t)raw + SMALL_PAGE, HUGE_PAGE);
+#ifdef MADV_HUGEPAGE
+    madvise(p, bytes, MADV_HUGEPAGE); /* a wish: where there are none, small ones serve */
+#endif
+    return put_origin(p, (struct origin){raw, total});
+}
+
+void *qrl_alloc_aligned(size_t bytes) {
+    if (bytes >= HUGE_PAGE)
+        return map_aligned(bytes);
+    char *raw = calloc(1, bytes + sizeof(struct origin) + ALIGNMENT);
     if (!raw)
         return NULL;
-    char *aligned = (char *)qrl_align_up((size_t)raw + sizeof(void *), ALIGNMENT);
-    memcpy(aligned - sizeof(void *), &raw, sizeof raw);
-    return aligned;
+    char *p = (char *)qrl_align_up((size_t)raw + sizeof(struct origin), ALIGNMENT);
+    return put_origin(p, (struct origin){raw, 0});
 }
 
 void qrl_free_aligned(void *p) {
     if (!p)
         return;
-    void *raw;
-    memcpy(&raw, (char *)p - sizeof(void *), sizeof raw);
-    free(raw);
+    struct origin origin;
+    memcpy(&origin, (char *)p - sizeof origin, sizeof origin);
+    if (origin.mapped)
+        munmap(origin.start, origin.mapped);
+    else
+        free(origin.start);
 }
 
 void *qrl_reserve_space(size_t bytes) {

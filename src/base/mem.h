@@ -32,8 +32,9 @@ void *qrl_calloc(size_t count, size_t size, const char *what, qrl_error *err);
 #define qrl_new_array(out, count, what, err)                                                                           \
     (*(out) = qrl_calloc((count), sizeof **(out), (what), (err)), *(out) ? QRL_OK : QRL_ERR_MEMORY)
 
-/* 64-byte aligned, zeroed memory for vectors; release with qrl_free_aligned. Large requests are
- * mapped on their own, so that untouched pages cost nothing. NULL when there is none. */
+/* 64-byte aligned, zeroed memory for vectors; release with qrl_free_aligned. Requests of 2 MiB and more are
+ * mapped on their own, in huge pages where the system has them: what is untouched costs nothing. NULL when there is
+ * none. */
 void *qrl_alloc_aligned(size_t bytes);
 void qrl_free_aligned(void *p);
 /* Zeroed address space that costs nothing while it is not touched, even more of it than there is memory: for
