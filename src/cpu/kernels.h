@@ -30,9 +30,10 @@ enum {
 #define QRL_QACT_S(unit, width, i) ((unit) + (36 + 4 * (size_t)(i)) * (size_t)(width))
 #define QRL_QACT_N(unit, width, i) ((unit) + (48 + 4 * (size_t)(i)) * (size_t)(width))
 
-/* out[t * out_stride + r] for the 16 rows r of a group and the rows t of a tile. n: units of 32
- * (quantized types) or values (float types) along k. */
-typedef void qrl_gemm_fn(const unsigned char *group, size_t n, const void *tile, float *out, size_t out_stride);
+/* out[t * out_stride + r] for the 16 rows r of a group, or the 32 of two (n_groups), and the rows t of a tile. n: units
+ * of 32 (quantized types) or values (float types) along k. */
+typedef void qrl_gemm_fn(const unsigned char *group, size_t group_bytes, size_t n_groups, size_t n, const void *tile,
+                         float *out, size_t out_stride);
 
 /* Two groups of packed weights, some units along k, as the products of tiles of 8 rows want them: unpacked
  * once for many tiles, and small enough for the first-level cache. */

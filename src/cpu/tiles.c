@@ -40,9 +40,7 @@ void qrl_tile_pair(const qrl_kernels *k, qrl_panel *panel, const qrl_weight *w, 
     }
     for (size_t r = full; r < n_rows;) {
         const size_t log2_width = qrl_tile_log2(k, n_rows - r);
-        for (size_t half = 0; half < n_groups; half++)
-            gemm->rows[log2_width](group + half * w->group_bytes, n, tile + r * row_bytes,
-                                   out + r * ld + half * QRL_GROUP, ld);
+        gemm->rows[log2_width](group, w->group_bytes, n_groups, n, tile + r * row_bytes, out + r * ld, ld);
         r += (size_t)1 << log2_width;
     }
 }

@@ -389,35 +389,38 @@ INLINE vf float_row(qrl_type type, const unsigned char *p) {
     return type == QRL_F32 ? vf_load(p) : type == QRL_F16 ? vf_f16(p) : vf_bf16(p);
 }
 
-/* T activation rows by the rows of a group. */
-INLINE void gemm_float_rows(qrl_type type, size_t T, const unsigned char *group, size_t n, const float *x, float *out,
-                            size_t out_stride) {
+/* T activation rows by the rows of G groups: every sum is a chain of its own along k, so that few rows want several
+ * groups at a time. */
+INLINE void gemm_float_rows(qrl_type type, size_t T, size_t G, const unsigned char *group, size_t group_bytes, size_t n,
+                            const float *x, float *out, size_t out_stride) {
     enum { V = QRL_GROUP / VR };
     const size_t size = type == QRL_F32 ? 4 : 2;
     vf acc[QRL_TILE_MAX * V];
     UNROLL
-    for (size_t i = 0; i < T * V; i++)
+    for (size_t i = 0; i < T * G * V; i++)
         acc[i] = vf_zero();
     for (size_t k = 0; k < n; k++, group += QRL_GROUP * size, x += T) {
-        vf w[V];
-        if (T == 1)
-            __builtin_prefetch(group + PREFETCH);
+        vf w[2 * V];
         UNROLL
-        for (size_t v = 0; v < V; v++)
-            w[v] = float_row(type, group + v * VR * size);
+        for (size_t v = 0; v < G * V; v++) {
+            const unsigned char *at = group + v / V * group_bytes + v % V * VR * size;
+            if (T == 1 && v % V == 0)
+                __builtin_prefetch(at + PREFETCH);
+            w[v] = float_row(type, at);
+        }
         UNROLL
         for (size_t t = 0; t < T; t++) {
             const vf a = vf_bcast(x + t);
             UNROLL
-            for (size_t v = 0; v < V; v++)
-                acc[t * V + v] = vf_fma(w[v], a, acc[t * V + v]);
+            for (size_t v = 0; v < G * V; v++)
+                acc[t * G * V + v] = vf_fma(w[v], a, acc[t * G * V + v]);
         }
     }
     UNROLL
     for (size_t t = 0; t < T; t++) {
         UNROLL
-        for (size_t v = 0; v < V; v++)
-            vf_store(out + t * out_stride + v * VR, acc[t * V + v]);
+        for (size_t v = 0; v < G * V; v++)
+            vf_store(out + t * out_stride + v * VR, acc[t * G * V + v]);
     }
 }
 
@@ -472,11 +475,12 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
 #define NL4  QRL_LUT_NL4
 #define FP4  QRL_LUT_FP4
 #define GEMM_ONE(name, planes, offset, lut, head, units, T)                                                            \
-    static void gemm_##name##_##T(const unsigned char *group, size_t n, const void *tile, float *out,                  \
-                                  size_t out_stride) {                                                                 \
+    static void gemm_##name##_##T(const unsigned char *group, size_t group_bytes, size_t n_groups, size_t n,           \
+                                  const void *tile, float *out, size_t out_stride) {                                   \
         enum { V = T <= 2 ? QRL_GROUP / VR : 1 };                                                                      \
-        for (size_t r = 0; r < QRL_GROUP; r += V * VR)                                                                 \
-            gemm_rows(planes, offset, lut, head, units, T, V, group, n, tile, out, out_stride, r);                     \
+        for (size_t g = 0; g < n_groups; g++, group += group_bytes, out += QRL_GROUP)                                  \
+            for (size_t r = 0; r < QRL_GROUP; r += V * VR)                                                             \
+                gemm_rows(planes, offset, lut, head, units, T, V, group, n, tile, out, out_stride, r);                 \
     }
 #define GEMM_LAYOUT(name, planes, offset, lut, head, units)                                                            \
     GEMM_ONE(name, planes, offset, lut, head, units, 1)                                                                \
@@ -492,9 +496,15 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
 QRL_LAYOUTS(GEMM_LAYOUT)
 
 #define GEMM_FLOAT_ONE(type, T)                                                                                        \
-    static void gemm_##type##_##T(const unsigned char *group, size_t n, const void *tile, float *out,                  \
-                                  size_t out_stride) {                                                                 \
-        gemm_float_rows(QRL_##type, T, group, n, tile, out, out_stride);                                               \
+    static void gemm_##type##_##T(const unsigned char *group, size_t group_bytes, size_t n_groups, size_t n,           \
+                                  const void *tile, float *out, size_t out_stride) {                                   \
+        size_t g = 0;                                                                                                  \
+        for (; T <= 2 && g + 2 <= n_groups; g += 2)                                                                    \
+            gemm_float_rows(QRL_##type, T, 2, group + g * group_bytes, group_bytes, n, tile, out + g * QRL_GROUP,      \
+                            out_stride);                                                                               \
+        for (; g < n_groups; g++)                                                                                      \
+            gemm_float_rows(QRL_##type, T, 1, group + g * group_bytes, group_bytes, n, tile, out + g * QRL_GROUP,      \
+                            out_stride);                                                                               \
     }
 #define GEMM_FLOAT(type)                                                                                               \
     GEMM_FLOAT_ONE(type, 1)                                                                                            \
