@@ -105,8 +105,7 @@ typedef enum qrl_act {
     QRL_ACT_COUNT
 } qrl_act;
 
-/* out[i] = weight[i] x (+ bias[i]), for up to three weights that share their input. With `activate` only out[0]
- * is kept: it becomes act(out[0]), or of two weights of one shape act(out[0]) * out[1]. */
+/* out[i] = weight[i] x (+ bias[i]), for up to three weights that share their input */
 typedef struct qrl_linear_op {
     int n;
     const qrl_weight *weight[3]; /* n_rows[i] x n_cols */
@@ -116,9 +115,20 @@ typedef struct qrl_linear_op {
     size_t n_rows;
     size_t ld_x, ld_out[3]; /* floats from row to row; 0: as wide as the row */
     bool fine;              /* rounds activations to 16 bits instead of 8, for twice the work (docs/numerics.md) */
-    bool activate;
-    qrl_act act;
 } qrl_linear_op;
+
+/* out = down(act(gate x) * up x), or down(act(up x)) where there is no gate: linear and glu in one, with the same
+ * bits, whose results between are seen by nobody. */
+typedef struct qrl_ffn_op {
+    qrl_act act;
+    const qrl_weight *gate;              /* n_ff x n_cols, or NULL */
+    const qrl_weight *up, *down;         /* n_ff x n_cols, n_out x n_ff */
+    const float *gate_b, *up_b, *down_b; /* [n_ff], [n_ff], [n_out]; or NULL */
+    const float *x;                      /* [n_rows][n_cols] */
+    float *mid;                          /* scratch [n_rows][n_ff], 64-byte aligned */
+    float *out;                          /* [n_rows][n_out] */
+    size_t n_rows;
+} qrl_ffn_op;
 
 typedef enum qrl_rope_kind {
     QRL_ROPE_PAIR, /* dimensions 2i and 2i + 1 turn together */
@@ -346,6 +356,7 @@ typedef struct qrl_backend_ops {
     void (*embed)(qrl_backend *b, const qrl_weight *w, const int32_t *tokens, size_t n_tokens, float *out);
     void (*norm)(qrl_backend *b, const qrl_norm_op *op);
     void (*linear)(qrl_backend *b, const qrl_linear_op *op);
+    void (*ffn)(qrl_backend *b, const qrl_ffn_op *op);
     void (*rope)(qrl_backend *b, const qrl_rope_op *op);
     void (*kv_store)(qrl_backend *b, const qrl_kv_store_op *op);
     void (*attention)(qrl_backend *b, const qrl_attention_op *op);

@@ -415,6 +415,7 @@ const qrl_backend_ops qrl_cpu_ops = {
     .embed = cpu_embed,
     .norm = cpu_norm,
     .linear = qrl_cpu_linear,
+    .ffn = qrl_cpu_ffn,
     .rope = cpu_rope,
     .kv_store = qrl_cpu_kv_store,
     .attention = qrl_cpu_attention,

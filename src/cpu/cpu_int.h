@@ -40,6 +40,7 @@ struct qrl_weight {
 };
 
 void qrl_cpu_linear(qrl_backend *b, const qrl_linear_op *op);
+void qrl_cpu_ffn(qrl_backend *b, const qrl_ffn_op *op);
 void qrl_cpu_kv_store(qrl_backend *b, const qrl_kv_store_op *op);
 /* Of one row and head; scratch: [the larger of k_dim and v_dim]. */
 void qrl_cpu_kv_store_head(const qrl_kernels *k, const qrl_kv_store_op *op, const qrl_span *span, size_t row,

@@ -11,9 +11,11 @@
 struct linear_job {
     qrl_backend *b;
     const qrl_linear_op *op;
-    bool quantized, floats; /* which tiles are wanted */
+    const qrl_ffn_op *ffn;         /* the results are the input of its down product; else NULL */
+    bool wanted[2];                /* tiles of floats, quantized tiles */
+    const unsigned char *tiles[2]; /* where they are */
     size_t n_cols;
-    int n_parts;          /* weights that have tasks of their own: with `activate` one, for both */
+    int n_parts;          /* weights that have tasks of their own: of ffn's one, for both */
     size_t groups[3];     /* a piece of each, in groups of 16 rows: an even number */
     size_t first_task[4]; /* where its pieces begin */
 };
@@ -48,7 +50,7 @@ static void put_rows(void *context, size_t from, size_t to, int thread) {
     for (size_t r = from; r < to; r++) {
         const float *x = j->op->x + r * ld;
         size_t first, width;
-        if (j->quantized) {
+        if (j->wanted[true]) {
             qrl_tile_of(k, each * r, each * j->op->n_rows, &first, &width);
             unsigned char *tile = b->qacts + first * qrl_tile_row_bytes(n, true);
             if (each == 1)
@@ -56,7 +58,7 @@ static void put_rows(void *context, size_t from, size_t to, int thread) {
             else
                 put_fine(k, x, n, tile, width, 2 * r - first);
         }
-        if (j->floats) {
+        if (j->wanted[false]) {
             qrl_tile_of(k, r, j->op->n_rows, &first, &width);
             qrl_tile_put(k, x, 0, n, false, (unsigned char *)(b->facts + first * n), width, r - first);
         }
@@ -70,8 +72,7 @@ static void compute(const struct linear_job *j, int thread, int i, size_t g, siz
     const bool quantized = qrl_weight_quantized(w);
     const size_t each = terms(j->op, quantized), left = w->m.n_rows - g * QRL_GROUP;
     const size_t cols = left < QRL_PANEL_ROWS ? left : QRL_PANEL_ROWS;
-    const unsigned char *tiles = quantized ? j->b->qacts : (const unsigned char *)j->b->facts;
-    tiles += each * row * qrl_tile_row_bytes(j->n_cols, quantized);
+    const unsigned char *tiles = j->tiles[quantized] + each * row * qrl_tile_row_bytes(j->n_cols, quantized);
     qrl_tile_pair(j->b->kernels, &j->b->product[thread].panel, w, g, tiles, each * n_rows, y, QRL_PANEL_ROWS);
     for (size_t t = 0; each == 2 && t < n_rows; t++)
         for (size_t c = 0; c < QRL_PANEL_ROWS; c++)
@@ -95,10 +96,23 @@ static void put_out(const qrl_linear_op *op, int i, size_t g, size_t row, size_t
             memcpy(out, y, cols * sizeof *out);
 }
 
+/* What lies in y, to the tiles of ffn's down product: 32 columns are a unit there. */
+static void put_mid(const struct linear_job *j, size_t g, size_t row, size_t n_rows, const float *y) {
+    const qrl_kernels *k = j->b->kernels;
+    const size_t n_ff = j->op->weight[0]->m.n_rows, col = g * QRL_GROUP;
+    const size_t cols = n_ff - col < QRL_PANEL_ROWS ? n_ff - col : QRL_PANEL_ROWS;
+    const bool quantized = qrl_weight_quantized(j->ffn->down);
+    for (size_t t = 0; t < n_rows; t++, y += QRL_PANEL_ROWS) {
+        size_t first, width;
+        qrl_tile_of(k, row + t, j->op->n_rows, &first, &width);
+        unsigned char *tile = (unsigned char *)j->ffn->mid + first * qrl_tile_row_bytes(n_ff, quantized);
+        qrl_tile_put(k, y, col, cols, quantized, tile, width, row + t - first);
+    }
+}
+
 static void linear_task(void *context, size_t task, int thread) {
     const struct linear_job *j = context;
     const qrl_linear_op *op = j->op;
-    const qrl_kernels *k = j->b->kernels;
     float(*y)[QRL_ROW_BLOCK][QRL_PANEL_ROWS] = j->b->product[thread].out;
     int i = 0;
     while (task >= j->first_task[i + 1])
@@ -111,12 +125,15 @@ static void linear_task(void *context, size_t task, int thread) {
         const size_t n = op->n_rows - row < block ? op->n_rows - row : block;
         for (size_t g = from; g < to; g += 2) {
             compute(j, thread, i, g, row, n, y[0][0]);
-            if (op->activate && op->n == 2)
+            if (!j->ffn) {
+                put_out(op, i, g, row, n, y[0][0]);
+                continue;
+            }
+            if (op->n == 2)
                 compute(j, thread, 1, g, row, n, y[1][0]);
-            if (op->activate)
-                qrl_cpu_activate(k, op->act, op->n == 2 ? y[0][0] : NULL, op->n == 2 ? y[1][0] : y[0][0], y[0][0],
-                                 n * QRL_PANEL_ROWS);
-            put_out(op, i, g, row, n, y[0][0]);
+            qrl_cpu_activate(j->b->kernels, j->ffn->act, op->n == 2 ? y[0][0] : NULL, y[op->n - 1][0], y[0][0],
+                             n * QRL_PANEL_ROWS);
+            put_mid(j, g, row, n, y[0][0]);
         }
     }
 }
@@ -125,12 +142,12 @@ static void linear_task(void *context, size_t task, int thread) {
 static void cut(struct linear_job *j) {
     const qrl_linear_op *op = j->op;
     size_t total = 0, bytes[3] = {0};
-    j->n_parts = op->activate ? 1 : op->n;
+    j->n_parts = j->ffn ? 1 : op->n;
     for (int i = 0; i < op->n; i++) {
         const qrl_weight *w = op->weight[i];
         const size_t group = w->packed ? w->group_bytes : QRL_GROUP * qrl_row_bytes(w->m.type, w->m.n_cols);
-        *(qrl_weight_quantized(w) ? &j->quantized : &j->floats) = true;
-        bytes[op->activate ? 0 : i] += group;
+        j->wanted[qrl_weight_quantized(w)] = true;
+        bytes[j->ffn ? 0 : i] += group;
         total += w->n_groups * group;
     }
     /* small matrices: at least some eight pieces a thread, so that both end together */
@@ -145,9 +162,32 @@ static void cut(struct linear_job *j) {
     }
 }
 
+/* rows: the input is still to be put into tiles. */
+static void run(struct linear_job *j, bool rows) {
+    j->n_cols = j->op->weight[0]->m.n_cols;
+    cut(j);
+    if (rows) {
+        j->tiles[true] = j->b->qacts;
+        j->tiles[false] = (const unsigned char *)j->b->facts;
+        qrl_cpu_range(j->b, j->op->n_rows, 4096 / j->n_cols + 1, put_rows, j);
+    }
+    qrl_pool_run(j->b->pool, j->first_task[j->n_parts], linear_task, j);
+}
+
 void qrl_cpu_linear(qrl_backend *b, const qrl_linear_op *op) {
-    struct linear_job job = {.b = b, .op = op, .n_cols = op->weight[0]->m.n_cols};
-    cut(&job);
-    qrl_cpu_range(b, op->n_rows, 4096 / job.n_cols + 1, put_rows, &job);
-    qrl_pool_run(b->pool, job.first_task[job.n_parts], linear_task, &job);
+    run(&(struct linear_job){.b = b, .op = op}, true);
+}
+
+void qrl_cpu_ffn(qrl_backend *b, const qrl_ffn_op *op) {
+    const bool gated = op->gate != NULL;
+    const qrl_linear_op in = {.n = gated ? 2 : 1,
+                              .weight = {gated ? op->gate : op->up, op->up},
+                              .bias = {gated ? op->gate_b : op->up_b, op->up_b},
+                              .x = op->x,
+                              .n_rows = op->n_rows};
+    run(&(struct linear_job){.b = b, .op = &in, .ffn = op}, true);
+    const qrl_linear_op down = {
+        .n = 1, .weight = {op->down}, .bias = {op->down_b}, .out = {op->out}, .n_rows = op->n_rows};
+    const unsigned char *mid = (const unsigned char *)op->mid;
+    run(&(struct linear_job){.b = b, .op = &down, .tiles = {mid, mid}}, false);
 }

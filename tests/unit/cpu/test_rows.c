@@ -1,5 +1,6 @@
 /* Activations, soft caps, scalings and norms of parts of rows, and products over rows that do not lie one
  * behind the other: the same bits in every instruction set, and right against double arithmetic. */
+#include "base/mem.h"
 #include "support.h"
 
 #include "base/cpu.h"
@@ -193,53 +194,68 @@ static void strided_products(void **state) {
         }
 }
 
-/* An activation in the product is the activation after it, of one weight or of two with different tiles. */
-static void activated_products(void **state) {
+/* A feed-forward block is its products and activation one after the other: with and without a gate, of weights with
+ * different tiles, down from floats and from quantized values. */
+static void feed_forward(void **state) {
     (void)state;
-    enum { ROWS = 70, IN = 64, OUT = 53 };
-    qrl_error err;
-    unsigned char *data[] = {random_matrix(QRL_Q8_0, OUT, IN), random_matrix(QRL_F16, OUT, IN)};
-    float *x = random_floats(ROWS * IN), *bias = random_floats(OUT);
-    static float gate[ROWS * OUT], up[ROWS * OUT], out[ROWS * OUT];
+    enum { ROWS = 70, IN = 64, FF = 96, OUT = 53 };
     static const size_t row_counts[] = {1, 2, 13, ROWS};
-    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
-        for (size_t i = 0; i < 2 * sizeof row_counts / sizeof *row_counts; i++) {
-            const bool two = i % 2;
-            qrl_backend *b = backend(isa, 2);
-            qrl_weight *w[2];
-            for (int k = 0; k < 2; k++)
-                assert_ok(qrl_cpu_ops.weight_create(b, &(qrl_matrix){k ? QRL_F16 : QRL_Q8_0, OUT, IN, data[k]},
-                                                    QRL_USE_LINEAR, &w[k], &err),
-                          &err);
-            qrl_linear_op op = {.n = two ? 2 : 1,
-                                .weight = {w[0], w[1]},
-                                .bias = {bias, NULL},
-                                .out = {two ? gate : up, up},
-                                .x = x,
-                                .n_rows = row_counts[i / 2]};
-            const size_t n = op.n_rows * OUT;
-            qrl_cpu_ops.linear(b, &op);
-            qrl_cpu_ops.glu(b, &(qrl_glu_op){QRL_ACT_GELU, two ? gate : NULL, up, up, n});
-            op.out[0] = out;
-            op.out[1] = NULL;
-            op.activate = true;
-            op.act = QRL_ACT_GELU;
-            qrl_cpu_ops.linear(b, &op);
-            assert_memory_equal(out, up, n * sizeof *out);
-            for (int k = 0; k < 2; k++)
-                qrl_cpu_ops.weight_destroy(b, w[k]);
-            qrl_cpu_ops.destroy(b);
-        }
+    static const qrl_type downs[] = {QRL_Q8_0, QRL_F16};
+    qrl_error err;
+    unsigned char *data[] = {random_matrix(QRL_Q8_0, FF, IN), random_matrix(QRL_F16, FF, IN), NULL};
+    float *x = random_floats(ROWS * IN), *bias = random_floats(FF);
+    float *mid = qrl_alloc_aligned(ROWS * FF * sizeof *mid);
+    static float gate[ROWS * FF], up[ROWS * FF], want[ROWS * OUT], out[ROWS * OUT];
+    for (size_t d = 0; d < 2; d++) {
+        data[2] = random_matrix(downs[d], OUT, FF);
+        const qrl_matrix shapes[] = {
+            {QRL_Q8_0, FF, IN, data[0]}, {QRL_F16, FF, IN, data[1]}, {downs[d], OUT, FF, data[2]}};
+        for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+            for (size_t i = 0; i < 2 * sizeof row_counts / sizeof *row_counts; i++) {
+                const bool gated = i % 2;
+                const size_t n = row_counts[i / 2];
+                qrl_backend *b = backend(isa, 2);
+                qrl_weight *w[3];
+                for (int k = 0; k < 3; k++)
+                    assert_ok(qrl_cpu_ops.weight_create(b, &shapes[k], QRL_USE_LINEAR, &w[k], &err), &err);
+                qrl_cpu_ops.linear(b, &(qrl_linear_op){.n = gated ? 2 : 1,
+                                                       .weight = {w[0], w[1]},
+                                                       .bias = {bias, NULL},
+                                                       .out = {gated ? gate : up, up},
+                                                       .x = x,
+                                                       .n_rows = n});
+                qrl_cpu_ops.glu(b, &(qrl_glu_op){QRL_ACT_GELU, gated ? gate : NULL, up, up, n * FF});
+                qrl_cpu_ops.linear(
+                    b, &(qrl_linear_op){.n = 1, .weight = {w[2]}, .bias = {bias}, .out = {want}, .x = up, .n_rows = n});
+                qrl_cpu_ops.ffn(b, &(qrl_ffn_op){.act = QRL_ACT_GELU,
+                                                 .gate = gated ? w[0] : NULL,
+                                                 .gate_b = bias,
+                                                 .up = w[gated],
+                                                 .up_b = gated ? NULL : bias,
+                                                 .down = w[2],
+                                                 .down_b = bias,
+                                                 .x = x,
+                                                 .mid = mid,
+                                                 .out = out,
+                                                 .n_rows = n});
+                assert_memory_equal(out, want, n * OUT * sizeof *out);
+                for (int k = 0; k < 3; k++)
+                    qrl_cpu_ops.weight_destroy(b, w[k]);
+                qrl_cpu_ops.destroy(b);
+            }
+        free(data[2]);
+    }
     free(data[0]);
     free(data[1]);
     free(x);
     free(bias);
+    qrl_free_aligned(mid);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(activations),    cmocka_unit_test(softcap),          cmocka_unit_test(maps),
-        cmocka_unit_test(norm_of_groups), cmocka_unit_test(strided_products), cmocka_unit_test(activated_products),
+        cmocka_unit_test(norm_of_groups), cmocka_unit_test(strided_products), cmocka_unit_test(feed_forward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
