@@ -22,7 +22,7 @@ static float rng_float(void) {
         s += (float)(rng() & 0xffff) / 65536.0f - 0.5f;
     return rng() % 97 == 0 ? 20.0f * s : 1.7f * s;
 }
-static float *random_floats(size_t n) {
+static inline float *random_floats(size_t n) {
     float *x = malloc(n * sizeof *x);
     assert_non_null(x);
     for (size_t i = 0; i < n; i++)
