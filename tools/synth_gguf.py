@@ -13,14 +13,37 @@ import numpy as np
 
 # name: (number in the file, values a block, bytes a block)
 TYPES = {
-    "f32": (0, 1, 4), "f16": (1, 1, 2), "bf16": (30, 1, 2), "q4_0": (2, 32, 18), "q8_0": (8, 32, 34),
-    "q4_k": (12, 256, 144), "q5_k": (13, 256, 176), "q6_k": (14, 256, 210),
+    "f32": (0, 1, 4), "f16": (1, 1, 2), "bf16": (30, 1, 2), "q4_0": (2, 32, 18), "q4_1": (3, 32, 20), "q5_0": (6, 32, 22),
+    "q5_1": (7, 32, 24), "q8_0": (8, 32, 34), "q2_k": (10, 256, 84), "q3_k": (11, 256, 110), "q4_k": (12, 256, 144),
+    "q5_k": (13, 256, 176), "q6_k": (14, 256, 210), "iq4_nl": (20, 32, 18), "iq4_xs": (23, 256, 136), "mxfp4": (39, 32, 17),
 }
-# a mix: types of most matrices, of those that lose most, of the output; the number of the mix
+# The rest of a block being random bits, its half floats: (byte, factor), so that values are of size 1 and about zero on average.
+HALVES = {
+    "q4_0": [(0, 1 / 4.6)], "q4_1": [(0, 1 / 4.6), (2, -7.5 / 4.6)], "q5_0": [(0, 1 / 9.2)], "q5_1": [(0, 1 / 9.2), (2, -15.5 / 9.2)],
+    "q8_0": [(0, 1 / 74)], "q2_k": [(80, 1 / 13.9), (82, 1.5 / 13.9)], "q3_k": [(108, 1 / 43)], "q4_k": [(0, 1 / 240), (2, 7.5 / 240)],
+    "q5_k": [(0, 1 / 480), (2, 15.5 / 480)], "q6_k": [(208, 1 / 1370)], "iq4_nl": [(0, 1 / 67)], "iq4_xs": [(0, 1 / 1246)],
+}
+
+
+def first(n, one, other):
+    """The first layers in another type: n of them, or a part of all."""
+    return lambda i, layers: one if i < (n if n >= 1 else int(layers * n)) else other
+
+
+# A mix: type of most matrices, number of the mix, type of the output, of matrices that lose more. As src/quant/recipe.c has
+# it for four query heads a head of keys and more, but q4_k_m and q5_k_m, which take more bits in all layers, and mxfp4,
+# which is for experts there: a model without has it everywhere here.
 MIXES = {
-    "q4_k_m": ("q4_k", "q6_k", "q6_k", 15), "q5_k_m": ("q5_k", "q6_k", "q6_k", 17), "q8_0": ("q8_0", "q8_0", "q8_0", 7),
-    "q4_0": ("q4_0", "q4_0", "q8_0", 2), "q6_k": ("q6_k", "q6_k", "q6_k", 18), "f16": ("f16", "f16", "f16", 1),
-    "bf16": ("bf16", "bf16", "bf16", 32), "f32": ("f32", "f32", "f32", 0),
+    "q4_k_m": ("q4_k", 15, "q6_k", {"attn_v": "q6_k", "ffn_down": "q6_k"}),
+    "q5_k_m": ("q5_k", 17, "q6_k", {"attn_v": "q6_k", "ffn_down": "q6_k"}),
+    "q2_k": ("q2_k", 10, "q6_k", {"attn_v": "q4_k", "attn_output": "q3_k", "ffn_down": "q3_k"}),
+    "q3_k_m": ("q3_k", 12, "q6_k", {"attn_v": first(2, "q5_k", "q4_k"), "attn_output": "q4_k",
+                                    "ffn_down": first(1 / 16, "q5_k", "q4_k")}),
+    "iq4_nl": ("iq4_nl", 25, "q6_k", {"attn_v": "q5_k", "ffn_down": first(1 / 8, "q5_k", "iq4_nl")}),
+    "iq4_xs": ("iq4_xs", 30, "q6_k", {"attn_v": "q5_k", "ffn_down": first(1 / 8, "q5_k", "iq4_xs")}),
+    "mxfp4": ("mxfp4", 38, "q8_0", {}), "q8_0": ("q8_0", 7, "q8_0", {}), "q4_0": ("q4_0", 2, "q8_0", {}),
+    "q4_1": ("q4_1", 3, "q6_k", {}), "q5_0": ("q5_0", 8, "q6_k", {}), "q5_1": ("q5_1", 9, "q6_k", {}),
+    "q6_k": ("q6_k", 18, "q6_k", {}), "f16": ("f16", 1, "f16", {}), "bf16": ("bf16", 32, "bf16", {}), "f32": ("f32", 0, "f32", {}),
 }
 
 # Layers: a letter each, repeated as often as needed: A attention and feed-forward, M Mamba-2 and feed-forward;
@@ -68,31 +91,32 @@ def random_blocks(rng, kind, n, std):
             return x.astype("<f2").view(np.uint8)
         return (x.view(np.uint32) >> 16).astype("<u2").view(np.uint8) if kind == "bf16" else x.view(np.uint8)
     b = np.frombuffer(rng.bytes(n // values * size), np.uint8).reshape(-1, size).copy()
-    if kind == "q4_0":  # 4 bits around 8
-        b[:, :2] = half(std / 4.6)
-    elif kind == "q8_0":
-        b[:, :2] = half(std / 74)
-    elif kind == "q6_k":  # scales of 8 bits, at the end the factor
-        b[:, 208:] = half(std / 1370)
-    else:  # q4_k, q5_k: factor of the scales, of the minima; both random, so that the mean is about zero
-        middle, factor = (7.5, std / 240) if kind == "q4_k" else (15.5, std / 480)
-        b[:, 0:2], b[:, 2:4] = half(factor), half(middle * factor)
+    for byte, factor in HALVES.get(kind, ()):
+        b[:, byte:byte + 2] = half(factor * std)
+    if kind == "mxfp4":  # a power of two, for values of up to 12
+        b[:, 0] = 128 + round(np.log2(std / 5.9))
     return b.reshape(-1)
 
 
 class Model:
     def __init__(self, shape, mix):
         self.s, self.mix, self.tensors = shape, MIXES[mix], []
+        self.layers = 0
 
     def add(self, name, dims, kind, fill=0.02):
         """fill: a number is the size of random weights, a function makes them."""
         self.tensors.append((name, dims, kind, fill))
 
-    def matrix(self, name, cols, rows, depth=None, precious=False):
-        kind = self.mix[1 if precious else 0]
-        if cols % TYPES[kind][1]:
+    def matrix(self, name, cols, rows, depth=None):
+        """name: as in the file, without .weight."""
+        usual, _, _, others = self.mix
+        words = name.split(".")
+        kind = others.get(words[-1].removesuffix("_exps"), usual)
+        if callable(kind):
+            kind = kind(int(words[1]), self.layers)
+        if kind == "mxfp4" and "experts" in self.s and not depth or cols % TYPES[kind][1]:
             kind = "q8_0"
-        self.add(name, (cols, rows) + ((depth,) if depth else ()), kind, 1.0 / np.sqrt(cols))
+        self.add(name + ".weight", (cols, rows) + ((depth,) if depth else ()), kind, 1.0 / np.sqrt(cols))
 
     def vector(self, name, dims, fill):
         self.add(name, dims if isinstance(dims, tuple) else (dims,), "f32", fill)
@@ -103,10 +127,10 @@ class Model:
     def attention(self, p):
         s = self.s
         head = s.get("head_dim", s["dim"] // s["heads"])
-        self.matrix(p + "attn_q.weight", s["dim"], s["heads"] * head)
-        self.matrix(p + "attn_k.weight", s["dim"], s["kv"] * head)
-        self.matrix(p + "attn_v.weight", s["dim"], s["kv"] * head, precious=True)
-        self.matrix(p + "attn_output.weight", s["heads"] * head, s["dim"])
+        self.matrix(p + "attn_q", s["dim"], s["heads"] * head)
+        self.matrix(p + "attn_k", s["dim"], s["kv"] * head)
+        self.matrix(p + "attn_v", s["dim"], s["kv"] * head)
+        self.matrix(p + "attn_output", s["heads"] * head, s["dim"])
         if s["arch"] == "gemma3":
             self.norm(p + "attn_q_norm.weight", head)
             self.norm(p + "attn_k_norm.weight", head)
@@ -116,30 +140,31 @@ class Model:
     def mamba2(self, p):
         s = self.s
         cols = s["inner"] + 2 * s["groups"] * s["state"]
-        self.matrix(p + "ssm_in.weight", s["dim"], s["inner"] + cols + s["ssm_heads"])
+        self.matrix(p + "ssm_in", s["dim"], s["inner"] + cols + s["ssm_heads"])
         self.vector(p + "ssm_conv1d.weight", (4, cols), 0.3)
         self.vector(p + "ssm_conv1d.bias", cols, 0.1)
         self.vector(p + "ssm_dt.bias", s["ssm_heads"], lambda rng, n: rng.uniform(-5, -2, n).astype("<f4"))
         self.vector(p + "ssm_a", (1, s["ssm_heads"]), lambda rng, n: -rng.uniform(1, 16, n).astype("<f4"))
         self.vector(p + "ssm_d", (1, s["ssm_heads"]), lambda rng, n: np.ones(n, "<f4"))
         self.norm(p + "ssm_norm.weight", (s["inner"] // s["groups"], s["groups"]))
-        self.matrix(p + "ssm_out.weight", s["inner"], s["dim"])
+        self.matrix(p + "ssm_out", s["inner"], s["dim"])
 
     def feed_forward(self, p, gated):
         s = self.s
         n = s.get("experts")
-        tail = "_exps.weight" if n else ".weight"
+        tail = "_exps" if n else ""
         if n:
             self.vector(p + "ffn_gate_inp.weight", (s["dim"], n), 0.02)
         if gated:
             self.matrix(p + "ffn_gate" + tail, s["dim"], s["ff"], n)
         self.matrix(p + "ffn_up" + tail, s["dim"], s["ff"], n)
-        self.matrix(p + "ffn_down" + tail, s["ff"], s["dim"], n, precious=True)
+        self.matrix(p + "ffn_down" + tail, s["ff"], s["dim"], n)
 
     def build(self, layers):
         s = self.s
         alone = s["arch"] == "nemotron_h"  # one block a layer
-        self.matrix("token_embd.weight", s["dim"], s["vocab"])
+        self.layers = len(layers)
+        self.matrix("token_embd", s["dim"], s["vocab"])
         for i, kind in enumerate(layers):
             p = f"blk.{i}."
             self.norm(p + "attn_norm.weight", s["dim"])
@@ -158,7 +183,7 @@ class Model:
 def metadata(s, layers, name, mix):
     u, f = np.uint32, np.float32
     a = s["arch"] + "."
-    kv = [("general.architecture", s["arch"]), ("general.name", name), ("general.file_type", u(MIXES[mix][3])),
+    kv = [("general.architecture", s["arch"]), ("general.name", name), ("general.file_type", u(MIXES[mix][1])),
           ("general.quantization_version", u(2)), (a + "block_count", u(len(layers))),
           (a + "context_length", u(s["ctx"])), (a + "embedding_length", u(s["dim"])), (a + "vocab_size", u(s["vocab"])),
           (a + "attention.head_count", u(s["heads"])), (a + "rope.freq_base", f(s["base"])),
