@@ -45,6 +45,17 @@ static size_t piece_bytes(void) {
     return quarter < LEAST ? LEAST : quarter > MOST ? MOST : quarter;
 }
 
+/* Measured (docs/speed.md): cores of AMD lose by more than 16 lines under way, those of Intel want the second-level
+ * cache to begin early. */
+static qrl_ahead find_ahead(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (__builtin_cpu_is("intel"))
+        return (qrl_ahead){2048, 8192};
+#endif
+    return (qrl_ahead){1024, 0};
+}
+
 static qrl_status cpu_create(const qrl_backend_params *params, qrl_backend **out, qrl_error *err) {
     *out = NULL;
     qrl_backend *b = calloc(1, sizeof *b);
@@ -52,6 +63,7 @@ static qrl_status cpu_create(const qrl_backend_params *params, qrl_backend **out
         return qrl_fail_memory(err, "the CPU backend", sizeof *b);
     b->isa = params->isa;
     b->measure = params->measure;
+    b->ahead = find_ahead();
     b->piece_bytes = piece_bytes();
     b->kernels = qrl_kernels_get(params->isa);
     qrl_status status = b->kernels ? qrl_pool_create(params->n_threads, &b->pool, err)

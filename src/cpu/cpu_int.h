@@ -24,6 +24,7 @@ struct qrl_backend {
     qrl_pool *pool;
     qrl_reserve reserved;
     bool measure;                 /* weights are not packed, memory is address space alone */
+    qrl_ahead ahead;              /* for weights that few rows read */
     size_t piece_bytes;           /* weights that a thread keeps while rows run past them: see piece_bytes() */
     size_t scratch_bytes;         /* of the three that follow */
     unsigned char *qacts;         /* tiles of quantized activations: [max_rows] rows of max_cols */

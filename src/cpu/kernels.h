@@ -30,10 +30,23 @@ enum {
 #define QRL_QACT_S(unit, width, i) ((unit) + (36 + 4 * (size_t)(i)) * (size_t)(width))
 #define QRL_QACT_N(unit, width, i) ((unit) + (48 + 4 * (size_t)(i)) * (size_t)(width))
 
-/* out[t * out_stride + r] for the 16 rows r of a group, or the 32 of two (n_groups), and the rows t of a tile. n: units
- * of 32 (quantized types) or values (float types) along k. */
-typedef void qrl_gemm_fn(const unsigned char *group, size_t group_bytes, size_t n_groups, size_t n, const void *tile,
-                         float *out, size_t out_stride);
+/* How far ahead of its use memory that is read once is asked for, in bytes: to the first-level cache, and to the second
+ * (0: not). What suits depends on the processor's buffers for misses, not on the instruction set. */
+typedef struct qrl_ahead {
+    size_t near, far;
+} qrl_ahead;
+
+/* Packed weights as they lie in memory: one group of 16 rows or two, n units of 32 (quantized types) or values (float
+ * types) along k. */
+typedef struct qrl_groups {
+    const unsigned char *data;
+    size_t bytes; /* from group to group */
+    size_t count, n;
+    qrl_ahead ahead;
+} qrl_groups;
+
+/* out[t * out_stride + r] for the rows r of the groups and the rows t of a tile. */
+typedef void qrl_gemm_fn(const qrl_groups *w, const void *tile, float *out, size_t out_stride);
 
 /* Two groups of packed weights, some units along k, as the products of tiles of 8 rows want them: unpacked
  * once for many tiles, and small enough for the first-level cache. */

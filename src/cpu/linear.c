@@ -73,7 +73,7 @@ static void compute(const struct linear_job *j, int thread, int i, size_t g, siz
     const size_t each = terms(j->op, quantized), left = w->m.n_rows - g * QRL_GROUP;
     const size_t cols = left < QRL_PANEL_ROWS ? left : QRL_PANEL_ROWS;
     const unsigned char *tiles = j->tiles[quantized] + each * row * qrl_tile_row_bytes(j->n_cols, quantized);
-    qrl_tile_pair(j->b->kernels, &j->b->product[thread].panel, w, g, tiles, each * n_rows, y, QRL_PANEL_ROWS);
+    qrl_tile_pair(j->b, thread, w, g, tiles, each * n_rows, y, QRL_PANEL_ROWS);
     for (size_t t = 0; each == 2 && t < n_rows; t++)
         for (size_t c = 0; c < QRL_PANEL_ROWS; c++)
             y[t * QRL_PANEL_ROWS + c] = y[2 * t * QRL_PANEL_ROWS + c] + y[(2 * t + 1) * QRL_PANEL_ROWS + c];

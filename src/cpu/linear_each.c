@@ -28,7 +28,7 @@ static void each_task(void *context, size_t task, int thread) {
     qrl_product_scratch *scratch = &j->b->product[thread];
     for (size_t g = 0; g < w->n_groups; g += 2) {
         const size_t left = w->m.n_rows - g * QRL_GROUP, cols = left < QRL_PANEL_ROWS ? left : QRL_PANEL_ROWS;
-        qrl_tile_pair(k, &scratch->panel, w, g, tiles, n, scratch->out[0][0], QRL_PANEL_ROWS);
+        qrl_tile_pair(j->b, thread, w, g, tiles, n, scratch->out[0][0], QRL_PANEL_ROWS);
         for (size_t r = 0; r < n; r++)
             memcpy(op->out + (from + r) * op->out_row + head * op->out_step + g * QRL_GROUP, scratch->out[0][r],
                    cols * sizeof(float));

@@ -308,14 +308,12 @@ static const void *input_tile(const struct moe_job *j, size_t slot, size_t width
 /* Groups [from, to) of w for slots [slot, end) of an expert: out[slot - first][ld]. */
 static void input_columns(const struct moe_job *j, int thread, const qrl_weight *w, size_t from, size_t to, size_t slot,
                           size_t end, float *out, size_t ld) {
-    const qrl_kernels *k = j->b->kernels;
-    qrl_panel *panel = &j->b->product[thread].panel;
     const bool quantized = qrl_weight_quantized(w);
     for (size_t g = from; g < to; g += 2)
         for (size_t s = slot, n; s < end; s += n) {
-            const size_t width = (size_t)1 << qrl_tile_log2(k, end - s);
+            const size_t width = (size_t)1 << qrl_tile_log2(j->b->kernels, end - s);
             n = width > 1 ? (end - s) / 2 * 2 : 1; /* all wide tiles, which lie together */
-            qrl_tile_pair(k, panel, w, g, input_tile(j, s, width, quantized), n,
+            qrl_tile_pair(j->b, thread, w, g, input_tile(j, s, width, quantized), n,
                           out + (s - slot) * ld + (g - from) * QRL_GROUP, ld);
         }
 }
@@ -369,8 +367,7 @@ static void down_task(void *context, size_t task, int thread) {
         const size_t n = last - slot < QRL_ROW_BLOCK ? last - slot : QRL_ROW_BLOCK;
         for (size_t g = from; g < to; g += 2) {
             const size_t left = j->n_out - g * QRL_GROUP, cols = left < QRL_PANEL_ROWS ? left : QRL_PANEL_ROWS;
-            qrl_tile_pair(j->b->kernels, &scratch->panel, w, g, j->s->mid + slot * mid_bytes, n, scratch->out[0][0],
-                          QRL_PANEL_ROWS);
+            qrl_tile_pair(j->b, thread, w, g, j->s->mid + slot * mid_bytes, n, scratch->out[0][0], QRL_PANEL_ROWS);
             for (size_t s = 0; s < n; s++)
                 memcpy(out + (slot + s) * j->out_ld + g * QRL_GROUP, scratch->out[0][s], cols * sizeof *out);
         }

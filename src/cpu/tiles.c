@@ -14,8 +14,10 @@ static void reference(const qrl_weight *w, size_t g, const unsigned char *tiles,
                 qrl_dot_reference(m->type, m->data + (first + i) * row_bytes, m->n_cols, tiles + r * tile_bytes);
 }
 
-void qrl_tile_pair(const qrl_kernels *k, qrl_panel *panel, const qrl_weight *w, size_t g, const void *tiles,
-                   size_t n_rows, float *out, size_t ld) {
+void qrl_tile_pair(const qrl_backend *b, int thread, const qrl_weight *w, size_t g, const void *tiles, size_t n_rows,
+                   float *out, size_t ld) {
+    const qrl_kernels *k = b->kernels;
+    qrl_panel *panel = &b->product[thread].panel;
     if (!k->gemm) {
         reference(w, g, tiles, n_rows, out, ld);
         return;
@@ -38,9 +40,10 @@ void qrl_tile_pair(const qrl_kernels *k, qrl_panel *panel, const qrl_weight *w, 
             gemm->product(panel, count, at + r * row_bytes, at + go_on, out + r * ld, ld, first == 0);
         }
     }
+    const qrl_groups groups = {group, w->group_bytes, n_groups, n, b->ahead};
     for (size_t r = full; r < n_rows;) {
         const size_t log2_width = qrl_tile_log2(k, n_rows - r);
-        gemm->rows[log2_width](group, w->group_bytes, n_groups, n, tile + r * row_bytes, out + r * ld, ld);
+        gemm->rows[log2_width](&groups, tile + r * row_bytes, out + r * ld, ld);
         r += (size_t)1 << log2_width;
     }
 }

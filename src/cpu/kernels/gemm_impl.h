@@ -6,11 +6,6 @@
 #include "cpu/kernels/unroll.h"
 #include "cpu/pack.h"
 
-/* How far ahead of its use a single row's product asks for weights, in bytes: the hardware's own
- * prefetching stops at each 4 KiB page. Measured: 4096 takes decode of Q4_K_M from 59% to 91% of the
- * read bandwidth; 1024, 2048 and 8192 are slower or equal (docs/speed.md). */
-enum { PREFETCH = 4096 };
-
 /* Bits and value of 1.5 * 2^23: as far as 2^22 to either side, integers and floats count alike. */
 enum { MAGIC = 0x4b400000 };
 #define MAGIC_FLOAT 12582912.0f
@@ -100,6 +95,17 @@ INLINE int table_offset(int offset) {
     return !HAVE_DPBUSD && offset == 128 ? 0 : offset;
 }
 
+/* Asks for the next bytes of a stream at p. */
+INLINE void ask(const unsigned char *p, size_t bytes, const qrl_ahead *ahead) {
+    UNROLL
+    for (size_t b = 0; b < bytes; b += 64)
+        __builtin_prefetch(p + ahead->near + b, 0, 3);
+    if (ahead->far)
+        UNROLL
+    for (size_t b = 0; b < bytes; b += 64)
+        __builtin_prefetch(p + ahead->far + b, 0, 2);
+}
+
 /* Minus the offset times a sum of activations: where products of offset weights begin. */
 INLINE vi offset_sum(const unsigned char *n, int offset) {
     if (HAVE_DPBUSD) /* MAGIC - 128 * the sum */
@@ -113,8 +119,8 @@ INLINE vi offset_sum(const unsigned char *n, int offset) {
  * chunks of 2 products of at most umax * 127; bytes above 127 take the sign trick instead, in which
  * the weight's sign moves to the activation. */
 INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units, int T, int V,
-                      const unsigned char *group, size_t n_units, const unsigned char *tile, float *out,
-                      size_t out_stride, size_t r) {
+                      const unsigned char *group, size_t n_units, qrl_ahead ahead, const unsigned char *tile,
+                      float *out, size_t out_stride, size_t r) {
     enum { MAX_V = QRL_GROUP / VR };
     const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
@@ -141,11 +147,8 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
         }
         const unsigned char *unit = group + head_bytes;
         for (size_t u = 0; u < (size_t)units; u++, unit += unit_bytes, tile += QRL_QACT_BYTES(T)) {
-            if (T == 1) {
-                UNROLL
-                for (size_t b = 0; b < unit_bytes; b += 64)
-                    __builtin_prefetch(unit + PREFETCH + b);
-            }
+            if (r == 0)
+                ask(unit, unit_bytes, &ahead);
             vf s[MAX_V][2], m[MAX_V][2], y[QRL_TILE_MAX][MAX_V];
             vi isum[QRL_TILE_MAX][MAX_V], isum16[QRL_TILE_MAX][MAX_V];
             UNROLL
@@ -391,29 +394,31 @@ INLINE vf float_row(qrl_type type, const unsigned char *p) {
 
 /* T activation rows by the rows of G groups: every sum is a chain of its own along k, so that few rows want several
  * groups at a time. */
-INLINE void gemm_float_rows(qrl_type type, size_t T, size_t G, const unsigned char *group, size_t group_bytes, size_t n,
+INLINE void gemm_float_rows(qrl_type type, size_t T, size_t G, const qrl_groups *w, const unsigned char *group,
                             const float *x, float *out, size_t out_stride) {
     enum { V = QRL_GROUP / VR };
-    const size_t size = type == QRL_F32 ? 4 : 2;
+    const size_t size = type == QRL_F32 ? 4 : 2, each_line = size == 2 ? 2 : 1, bytes = w->bytes;
+    const qrl_ahead ahead = w->ahead;
     vf acc[QRL_TILE_MAX * V];
     UNROLL
     for (size_t i = 0; i < T * G * V; i++)
         acc[i] = vf_zero();
-    for (size_t k = 0; k < n; k++, group += QRL_GROUP * size, x += T) {
-        vf w[2 * V];
+    UNROLL4
+    for (size_t k = 0; k < w->n; k++, group += QRL_GROUP * size, x += T) {
+        vf y[2 * V];
+        if (k % each_line == 0)
+            UNROLL
+        for (size_t g = 0; g < G; g++)
+            ask(group + g * bytes, 64, &ahead);
         UNROLL
-        for (size_t v = 0; v < G * V; v++) {
-            const unsigned char *at = group + v / V * group_bytes + v % V * VR * size;
-            if (T == 1 && v % V == 0)
-                __builtin_prefetch(at + PREFETCH);
-            w[v] = float_row(type, at);
-        }
+        for (size_t v = 0; v < G * V; v++)
+            y[v] = float_row(type, group + v / V * bytes + v % V * VR * size);
         UNROLL
         for (size_t t = 0; t < T; t++) {
             const vf a = vf_bcast(x + t);
             UNROLL
             for (size_t v = 0; v < G * V; v++)
-                acc[t * G * V + v] = vf_fma(w[v], a, acc[t * G * V + v]);
+                acc[t * G * V + v] = vf_fma(y[v], a, acc[t * G * V + v]);
         }
     }
     UNROLL
@@ -475,12 +480,12 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
 #define NL4  QRL_LUT_NL4
 #define FP4  QRL_LUT_FP4
 #define GEMM_ONE(name, planes, offset, lut, head, units, T)                                                            \
-    static void gemm_##name##_##T(const unsigned char *group, size_t group_bytes, size_t n_groups, size_t n,           \
-                                  const void *tile, float *out, size_t out_stride) {                                   \
+    static void gemm_##name##_##T(const qrl_groups *w, const void *tile, float *out, size_t out_stride) {              \
         enum { V = T <= 2 ? QRL_GROUP / VR : 1 };                                                                      \
-        for (size_t g = 0; g < n_groups; g++, group += group_bytes, out += QRL_GROUP)                                  \
+        const unsigned char *group = w->data;                                                                          \
+        for (size_t g = 0; g < w->count; g++, group += w->bytes, out += QRL_GROUP)                                     \
             for (size_t r = 0; r < QRL_GROUP; r += V * VR)                                                             \
-                gemm_rows(planes, offset, lut, head, units, T, V, group, n, tile, out, out_stride, r);                 \
+                gemm_rows(planes, offset, lut, head, units, T, V, group, w->n, w->ahead, tile, out, out_stride, r);    \
     }
 #define GEMM_LAYOUT(name, planes, offset, lut, head, units)                                                            \
     GEMM_ONE(name, planes, offset, lut, head, units, 1)                                                                \
@@ -496,15 +501,12 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
 QRL_LAYOUTS(GEMM_LAYOUT)
 
 #define GEMM_FLOAT_ONE(type, T)                                                                                        \
-    static void gemm_##type##_##T(const unsigned char *group, size_t group_bytes, size_t n_groups, size_t n,           \
-                                  const void *tile, float *out, size_t out_stride) {                                   \
+    static void gemm_##type##_##T(const qrl_groups *w, const void *tile, float *out, size_t out_stride) {              \
         size_t g = 0;                                                                                                  \
-        for (; T <= 2 && g + 2 <= n_groups; g += 2)                                                                    \
-            gemm_float_rows(QRL_##type, T, 2, group + g * group_bytes, group_bytes, n, tile, out + g * QRL_GROUP,      \
-                            out_stride);                                                                               \
-        for (; g < n_groups; g++)                                                                                      \
-            gemm_float_rows(QRL_##type, T, 1, group + g * group_bytes, group_bytes, n, tile, out + g * QRL_GROUP,      \
-                            out_stride);                                                                               \
+        for (; T <= 2 && g + 2 <= w->count; g += 2)                                                                    \
+            gemm_float_rows(QRL_##type, T, 2, w, w->data + g * w->bytes, tile, out + g * QRL_GROUP, out_stride);       \
+        for (; g < w->count; g++)                                                                                      \
+            gemm_float_rows(QRL_##type, T, 1, w, w->data + g * w->bytes, tile, out + g * QRL_GROUP, out_stride);       \
     }
 #define GEMM_FLOAT(type)                                                                                               \
     GEMM_FLOAT_ONE(type, 1)                                                                                            \
