@@ -33,16 +33,17 @@ static void cpu_destroy(qrl_backend *b) {
     free(b);
 }
 
-/* With a block of tiles within half of the second-level cache: a quarter of it. Larger pieces let fewer rows of
- * activations come from farther away. */
-static size_t piece_bytes(void) {
-    enum { LEAST = 128 * 1024, MOST = 512 * 1024 };
+/* Pieces of weights and blocks of rows lie in the second-level cache together. Larger blocks have weights unpacked less
+ * often, larger pieces have rows come from farther away less often. */
+static void fit_caches(qrl_backend *b) {
+    enum { LEAST = 128 * 1024, MOST = 512 * 1024, ROW = 4096 }; /* ROW: 2,048 quantized activations */
     long cache = 0;
 #ifdef _SC_LEVEL2_CACHE_SIZE
     cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
 #endif
-    const size_t quarter = cache > 0 ? (size_t)cache / 4 : 0;
-    return quarter < LEAST ? LEAST : quarter > MOST ? MOST : quarter;
+    const size_t quarter = cache > 0 ? (size_t)cache / 4 : 0, rows = 2 * quarter / ROW / QRL_TILE_MAX * QRL_TILE_MAX;
+    b->piece_bytes = quarter < LEAST ? LEAST : quarter > MOST ? MOST : quarter;
+    b->row_block = rows < QRL_ROW_BLOCK ? QRL_ROW_BLOCK : rows > QRL_MOST_ROWS ? QRL_MOST_ROWS : rows;
 }
 
 /* Measured (docs/speed.md): cores of AMD lose by more than 16 lines under way, those of Intel want the second-level
@@ -64,7 +65,7 @@ static qrl_status cpu_create(const qrl_backend_params *params, qrl_backend **out
     b->isa = params->isa;
     b->measure = params->measure;
     b->ahead = find_ahead();
-    b->piece_bytes = piece_bytes();
+    fit_caches(b);
     b->kernels = qrl_kernels_get(params->isa);
     qrl_status status = b->kernels ? qrl_pool_create(params->n_threads, &b->pool, err)
                                    : qrl_fail(err, QRL_ERR_UNSUPPORTED,

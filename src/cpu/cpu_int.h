@@ -10,12 +10,13 @@
 
 typedef struct qrl_moe_scratch qrl_moe_scratch; /* moe.c */
 
-enum { QRL_ROW_BLOCK = 64 }; /* rows run past a piece of weights in one go; whole tiles */
+/* Rows run past a piece of weights in one go, whole tiles: an expert's or a head's, and at most of others. */
+enum { QRL_ROW_BLOCK = 64, QRL_MOST_ROWS = 256 };
 
 /* What a thread has to itself while it computes a product. */
 typedef struct qrl_product_scratch {
     qrl_panel panel;
-    float out[2][QRL_ROW_BLOCK][QRL_PANEL_ROWS];
+    float out[2][QRL_MOST_ROWS][QRL_PANEL_ROWS];
 } qrl_product_scratch;
 
 struct qrl_backend {
@@ -25,7 +26,8 @@ struct qrl_backend {
     qrl_reserve reserved;
     bool measure;                 /* weights are not packed, memory is address space alone */
     qrl_ahead ahead;              /* for weights that few rows read */
-    size_t piece_bytes;           /* weights that a thread keeps while rows run past them: see piece_bytes() */
+    size_t row_block;             /* rows run past a piece of weights in one go: see fit_caches() */
+    size_t piece_bytes;           /* weights that a thread keeps while rows run past them: likewise */
     size_t scratch_bytes;         /* of the three that follow */
     unsigned char *qacts;         /* tiles of quantized activations: [max_rows] rows of max_cols */
     float *facts;                 /* tiles of float activations, likewise */

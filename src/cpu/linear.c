@@ -113,14 +113,14 @@ static void put_mid(const struct linear_job *j, size_t g, size_t row, size_t n_r
 static void linear_task(void *context, size_t task, int thread) {
     const struct linear_job *j = context;
     const qrl_linear_op *op = j->op;
-    float(*y)[QRL_ROW_BLOCK][QRL_PANEL_ROWS] = j->b->product[thread].out;
+    float(*y)[QRL_MOST_ROWS][QRL_PANEL_ROWS] = j->b->product[thread].out;
     int i = 0;
     while (task >= j->first_task[i + 1])
         i++;
     const qrl_weight *w = op->weight[i];
     const size_t from = (task - j->first_task[i]) * j->groups[i];
     const size_t to = from + j->groups[i] < w->n_groups ? from + j->groups[i] : w->n_groups;
-    const size_t block = op->fine ? QRL_ROW_BLOCK / 2 : QRL_ROW_BLOCK;
+    const size_t block = op->fine ? j->b->row_block / 2 : j->b->row_block;
     for (size_t row = 0; row < op->n_rows; row += block) {
         const size_t n = op->n_rows - row < block ? op->n_rows - row : block;
         for (size_t g = from; g < to; g += 2) {

@@ -64,7 +64,7 @@ static inline void qrl_tile_copy(const unsigned char *from, size_t n_cols, bool 
     }
 }
 
-/* Two groups of weights, g and g + 1, against n_rows <= QRL_ROW_BLOCK rows in tiles:
+/* Two groups of weights, g and g + 1, against n_rows <= QRL_MOST_ROWS rows in tiles:
  * out[row * ld + i], i < QRL_PANEL_ROWS. What lies beyond the matrix is undefined. */
 void qrl_tile_pair(const qrl_backend *b, int thread, const qrl_weight *w, size_t g, const void *tiles, size_t n_rows,
                    float *out, size_t ld);

@@ -12,9 +12,7 @@ static inline vi vi_load(const void *p) {
     return _mm256_loadu_si256(p);
 }
 static inline vi vi_bcast32(const void *p) {
-    int32_t v;
-    memcpy(&v, p, 4);
-    return _mm256_set1_epi32(v);
+    return _mm256_castps_si256(_mm256_broadcast_ss(p)); /* AMD: a load and nothing else */
 }
 static inline vi vi_set8(char v) {
     return _mm256_set1_epi8(v);
