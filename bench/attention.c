@@ -83,7 +83,8 @@ static bool prepare(cache *c) {
     const size_t least = last_level > 64 << 20 ? 2 * (size_t)last_level : (size_t)128 << 20;
     qrl_error err;
     c->n_pages = (c->depth + QRL_PAGE - 1) / QRL_PAGE;
-    c->bytes = 2 * qrl_kv_part_bytes(c->type, c->s->dim) * c->n_pages * c->s->n_head_kv;
+    const size_t page = qrl_kv_key_bytes(c->type, c->s->dim) + qrl_kv_value_bytes(c->type, c->s->dim);
+    c->bytes = page * c->n_pages * c->s->n_head_kv;
     c->n_layers = least / c->bytes + 2 < MAX_LAYERS ? least / c->bytes + 2 : MAX_LAYERS;
     const size_t row = (size_t)c->s->n_head * c->s->dim;
     c->pages = malloc(c->n_pages * sizeof *c->pages);

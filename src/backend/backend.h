@@ -57,9 +57,11 @@ typedef struct qrl_span {
  * data + (p * n_head_kv + h) * (bytes of a head's keys + of its values) and holds, for F32 and F16,
  *     k[k_dim][QRL_PAGE];  transposed: the lanes of a vector are positions
  *     v[QRL_PAGE][v_dim];  the lanes are dimensions
- * Q8_0: int8 in the same places, and behind a part's integers a half a block of 32 dimensions: its scale.
- * Q4_0: likewise with a byte for dimensions 2i (low half) and 2i + 1, each plus 8; rows are turned by a
- * Hadamard matrix before. */
+ * Q4_0: a byte for dimensions 2i (low half) and 2i + 1, each plus 8, and behind a part's integers a half a block of 32
+ * dimensions: its scale; of keys [blocks][QRL_PAGE], of values [QRL_PAGE][blocks]. Rows are turned by a Hadamard
+ * matrix before. Q8_0: likewise turned, integers in fours, as dot products take them:
+ *     k[ceil(k_dim / 4)][QRL_PAGE][4 dimensions], zeros behind the last; scales [blocks of 32 dimensions][QRL_PAGE]
+ *     v[QRL_PAGE / 4][v_dim][4 positions], see qrl_kv_place; scales [blocks of qrl_kv_value_block][QRL_PAGE] */
 typedef struct qrl_kv_layer {
     float *data;
     uint32_t n_head_kv, k_dim, v_dim;
@@ -67,13 +69,36 @@ typedef struct qrl_kv_layer {
     qrl_kv_type type_k, type_v;
 } qrl_kv_layer;
 
-/* Bytes of a head's keys, or values, in a page; a multiple of 32. dim is even for Q4_0. */
-static inline size_t qrl_kv_part_bytes(qrl_kv_type type, size_t dim) {
+/* Of this layout and the arithmetic over it; changes with them, so that no file has pages of another. */
+enum { QRL_KV_LAYOUT = 2 };
+
+/* Dimensions of a value of Q8_0 that share a scale: a part that the rotation mixes, but 32 at least. */
+static inline size_t qrl_kv_value_block(size_t dim) {
+    return dim % 128 == 0 ? 128 : dim % 64 == 0 ? 64 : 32;
+}
+
+/* Bytes of a head's keys in a page, and of its values; multiples of 32. dim is even for Q4_0. */
+static inline size_t qrl_kv_key_bytes(qrl_kv_type type, size_t dim) {
     const size_t values = QRL_PAGE * dim, scales = (dim + 31) / 32 * QRL_PAGE * 2;
     return type == QRL_KV_F32    ? values * 4
            : type == QRL_KV_F16  ? values * 2
-           : type == QRL_KV_Q8_0 ? values + scales
+           : type == QRL_KV_Q8_0 ? QRL_PAGE * ((dim + 3) / 4 * 4) + scales
                                  : values / 2 + scales;
+}
+static inline size_t qrl_kv_value_bytes(qrl_kv_type type, size_t dim) {
+    const size_t block = qrl_kv_value_block(dim);
+    return type == QRL_KV_Q8_0 ? QRL_PAGE * dim + (dim + block - 1) / block * QRL_PAGE * 2
+                               : qrl_kv_key_bytes(type, dim);
+}
+
+/* Where values of Q8_0 of a position of a page stand: in which four, and the place there. Sums over the positions
+ * that are equal modulo 8 are bounded (docs/numerics.md), and these meet in places 2i and 2i + 1 of fours
+ * j and j + 4. */
+static inline size_t qrl_kv_four(size_t at) {
+    return at % 4 + at / 16 * 4;
+}
+static inline size_t qrl_kv_place(size_t at) {
+    return at / 8 % 2 + at / 4 % 2 * 2;
 }
 static inline bool qrl_kv_rotates(qrl_kv_type type) {
     return type == QRL_KV_Q8_0 || type == QRL_KV_Q4_0;

@@ -98,15 +98,21 @@ static size_t row_offset(const struct attention_job *j, const struct tile *t, si
     return ((t->span->row + (t->from + r) / j->group) * j->op->n_head + query_head(j, t, r)) * dim;
 }
 
-/* A query into column r of q [k_dim][QRL_ATTN_ROWS]; turned, in scratch [k_dim], where its keys are. */
-static void put_query(const qrl_kv_layer *kv, const float *x, size_t r, float *q, float *scratch) {
-    if (qrl_kv_rotates(kv->type_k)) {
-        memcpy(scratch, x, kv->k_dim * sizeof *x);
-        qrl_kv_rotate(scratch, kv->k_dim);
-        x = scratch;
+/* A query into row r of a tile's queries; turned, in scratch [k_dim], where its keys are. */
+static void put_query(const qrl_kernels *kernels, const qrl_attention_op *op, const qrl_attend *a, const float *x,
+                      size_t r, const struct qrl_attend_scratch *scratch) {
+    const size_t dim = op->kv.k_dim;
+    if (qrl_kv_rotates(op->kv.type_k)) {
+        memcpy(scratch->floats, x, dim * sizeof *x);
+        qrl_kv_rotate(scratch->floats, dim);
+        x = scratch->floats;
     }
-    for (size_t d = 0; d < kv->k_dim; d++)
-        q[d * QRL_ATTN_ROWS + r] = x[d];
+    if (op->kv.type_k == QRL_KV_Q8_0) {
+        kernels->quantize_query(x, dim, op->scale, r, &a->q8);
+        return;
+    }
+    for (size_t d = 0; d < dim; d++)
+        scratch->q[d * QRL_ATTN_ROWS + r] = x[d];
 }
 
 /* Everything that the kernel wants but pages and sums. */
@@ -115,6 +121,7 @@ static void load_queries(const struct attention_job *j, struct tile *t, const st
     const qrl_kv_layer *kv = &op->kv;
     t->a = (qrl_attend){.n_rows = t->to - t->from,
                         .q = scratch->q,
+                        .q8 = qrl_cpu_query8(scratch, kv->k_dim),
                         .type_k = kv->type_k,
                         .type_v = kv->type_v,
                         .floats = scratch->floats,
@@ -124,7 +131,7 @@ static void load_queries(const struct attention_job *j, struct tile *t, const st
                         .softcap = op->softcap,
                         .sloped = op->slopes != NULL};
     for (size_t r = 0; r < t->a.n_rows; r++) {
-        put_query(kv, op->q + row_offset(j, t, r, kv->k_dim), r, scratch->q, scratch->floats);
+        put_query(j->b->kernels, op, &t->a, op->q + row_offset(j, t, r, kv->k_dim), r, scratch);
         t->a.slope[r] = op->slopes ? op->slopes[query_head(j, t, r)] : 0.0f;
     }
 }
@@ -132,7 +139,7 @@ static void load_queries(const struct attention_job *j, struct tile *t, const st
 /* The keys and values of a page, and of the next one that the rows see. */
 static void point_to_page(const struct attention_job *j, struct tile *t, size_t pos) {
     const qrl_kv_layer *kv = &j->op->kv;
-    const size_t k_bytes = qrl_kv_part_bytes(kv->type_k, kv->k_dim);
+    const size_t k_bytes = qrl_kv_key_bytes(kv->type_k, kv->k_dim);
     const unsigned char *page = qrl_kv_page(kv, t->span, pos, t->head), *next = NULL;
     if (pos + QRL_PAGE < t->last_pos)
         next = qrl_kv_page(kv, t->span, pos + QRL_PAGE, t->head);

@@ -76,17 +76,25 @@ typedef struct qrl_gemm {
     qrl_product_fn *product; /* tiles of QRL_TILE_MAX */
 } qrl_gemm;
 
+/* Queries as integers, in blocks of 32 dimensions, for keys of Q8_0. */
+typedef struct qrl_query8 {
+    int8_t *q;      /* [blocks * 8][QRL_ATTN_ROWS][4], zeros behind the last dimension */
+    float *scale;   /* [blocks][QRL_ATTN_ROWS]: of the integers, times that of the scores */
+    int32_t *start; /* [blocks][QRL_ATTN_ROWS]: -128 times the sum of the integers */
+} qrl_query8;
+
 /* One page of keys and values against n_rows query rows. Of the page, row r sees positions
  * [first[r], end[r]); for a row that sees nothing, both are 0. */
 typedef struct qrl_attend {
     const float *q; /* [k_dim][QRL_ATTN_ROWS] */
+    qrl_query8 q8;  /* instead of q where keys are Q8_0 */
     float *acc;     /* [n_rows][v_dim], running sums of p v */
     float *max;     /* [n_rows], running maxima of the scores */
     float *sum;     /* [n_rows], running sums of p */
     const void *k;  /* [k_dim][QRL_PAGE] as the cache has them (qrl_kv_layer in backend/backend.h) */
     const void *v;  /* [QRL_PAGE][v_dim] */
     qrl_kv_type type_k, type_v;
-    float *floats;               /* scratch: [QRL_PAGE * (k_dim + v_dim)] */
+    float *floats;               /* scratch: [2 * QRL_PAGE * the larger of both, in whole blocks of 32] */
     const void *next_k, *next_v; /* of the page that comes next, to be asked for meanwhile; or NULL */
     uint8_t first[QRL_ATTN_ROWS], end[QRL_ATTN_ROWS];
     size_t n_rows, k_dim, v_dim;
@@ -102,8 +110,10 @@ typedef struct qrl_kernels {
     void (*quantize)(const float *x, size_t n_units, unsigned char *tile, size_t width, size_t lane);
     const qrl_gemm *gemm; /* [type]; NULL in the scalar table, which works on unpacked rows */
     void (*attend)(const qrl_attend *a);
-    /* A head's keys or values of a page, as they lie in the cache (not F32), to out: [dim][QRL_PAGE] keys,
-     * [QRL_PAGE][dim] values. */
+    /* A query x [dim] and the scale of the scores into row r of `out`. */
+    void (*quantize_query)(const float *x, size_t dim, float scale, size_t r, const qrl_query8 *out);
+    /* A head's keys or values of a page, as they lie in the cache (F16 and Q4_0; others are used where they lie), to
+     * out: [dim][QRL_PAGE] keys, [QRL_PAGE][dim] values. */
     void (*unpack_kv)(qrl_kv_type type, bool keys, const void *page, size_t dim, float *out);
     /* to[i] = from[i] by + (to[i] keep), fused */
     void (*mix)(float *to, const float *from, size_t n, float keep, float by);

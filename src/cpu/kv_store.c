@@ -80,8 +80,35 @@ static float block_scale(const float *x, size_t n, bool q4, uint16_t *scale) {
     return d != 0.0f && fabsf(d) < (float)INFINITY ? 1.0f / d : 0.0f;
 }
 
-/* Row x [dim] of position `at` in the page. step: from one dimension to the next, in values; scale_step: from
- * one block to the next. */
+/* Keys x [dim] of Q8_0 of position `at` into the page. */
+static void put_keys_q8(unsigned char *page, size_t dim, size_t at, const float *x) {
+    const size_t n_fours = (dim + 3) / 4;
+    uint16_t *scale = (uint16_t *)(void *)(page + n_fours * 4 * QRL_PAGE) + at;
+    for (size_t from = 0; from < dim; from += 32, scale += QRL_PAGE) {
+        const size_t n = dim - from < 32 ? dim - from : 32;
+        const float inverse = block_scale(x + from, n, false, scale);
+        int8_t q[32] = {0};
+        for (size_t i = 0; i < n; i++)
+            q[i] = (int8_t)quantize(x[from + i] * inverse, -127, 127);
+        for (size_t i = 0; i < (n + 3) / 4; i++)
+            memcpy(page + ((from / 4 + i) * QRL_PAGE + at) * 4, q + 4 * i, 4);
+    }
+}
+
+/* Values, likewise. */
+static void put_values_q8(unsigned char *page, size_t dim, size_t at, const float *x) {
+    const size_t block = qrl_kv_value_block(dim);
+    uint16_t *scale = (uint16_t *)(void *)(page + QRL_PAGE * dim) + at;
+    int8_t *out = (int8_t *)page + qrl_kv_four(at) * dim * 4 + qrl_kv_place(at);
+    for (size_t from = 0; from < dim; from += block, scale += QRL_PAGE) {
+        const size_t to = from + block < dim ? from + block : dim;
+        const float inverse = block_scale(x + from, to - from, false, scale);
+        for (size_t i = from; i < to; i++)
+            out[4 * i] = (int8_t)quantize(x[i] * inverse, -127, 127);
+    }
+}
+
+/* Row x [dim] of position `at` in the page. step: from one dimension to the next, in values. */
 static void put_row(const qrl_kernels *k, qrl_kv_type type, bool keys, unsigned char *page, size_t dim, size_t at,
                     const float *x) {
     const size_t blocks = (dim + 31) / 32;
@@ -105,15 +132,15 @@ static void put_row(const qrl_kernels *k, qrl_kv_type type, bool keys, unsigned 
         }
         return;
     }
-    const bool q4 = type == QRL_KV_Q4_0;
-    uint16_t *scales = (uint16_t *)(void *)(page + QRL_PAGE * dim / (q4 ? 2 : 1));
+    if (type == QRL_KV_Q8_0) {
+        (keys ? put_keys_q8 : put_values_q8)(page, dim, at, x);
+        return;
+    }
+    uint16_t *scales = (uint16_t *)(void *)(page + QRL_PAGE * dim / 2);
     for (size_t b = 0; b < blocks; b++) {
         const size_t begin = b * 32, n = dim - begin < 32 ? dim - begin : 32;
-        uint16_t *scale = scales + (keys ? b * QRL_PAGE + at : at * blocks + b);
-        const float inverse = block_scale(x + begin, n, q4, scale);
-        for (size_t i = begin; i < begin + n && !q4; i++)
-            ((int8_t *)page)[first + i * step] = (int8_t)quantize(x[i] * inverse, -127, 127);
-        for (size_t i = begin; i < begin + n && q4; i += 2) {
+        const float inverse = block_scale(x + begin, n, true, scales + (keys ? b * QRL_PAGE + at : at * blocks + b));
+        for (size_t i = begin; i < begin + n; i += 2) {
             const int low = quantize(x[i] * inverse, -8, 7) + 8, high = quantize(x[i + 1] * inverse, -8, 7) + 8;
             page[keys ? i / 2 * QRL_PAGE + at : at * (dim / 2) + i / 2] = (unsigned char)(low | high << 4);
         }
@@ -143,7 +170,7 @@ void qrl_cpu_kv_store_head(const qrl_kernels *k, const qrl_kv_store_op *op, cons
     const size_t pos = span->pos + (row - span->row), at = pos % QRL_PAGE, from = row * kv->n_head_kv + head;
     unsigned char *page = qrl_kv_page(kv, span, pos, head);
     store_part(k, kv, true, page, at, op->k + from * kv->k_dim, scratch);
-    store_part(k, kv, false, page + qrl_kv_part_bytes(kv->type_k, kv->k_dim), at, op->v + from * kv->v_dim, scratch);
+    store_part(k, kv, false, page + qrl_kv_key_bytes(kv->type_k, kv->k_dim), at, op->v + from * kv->v_dim, scratch);
 }
 
 /* Rows of all spans, which are in the order of their rows; the first span's first row is 0 here. */

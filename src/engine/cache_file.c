@@ -35,7 +35,7 @@ typedef struct entry {
 /* What must be the same for the cached numbers to be right. */
 static uint64_t identity(const qrl_engine *e) {
     const uint64_t file = qrl_gguf_fingerprint(e->model->gguf);
-    const uint32_t types[] = {(uint32_t)e->params.kv_type_k, (uint32_t)e->params.kv_type_v, QRL_PAGE};
+    const uint32_t types[] = {(uint32_t)e->params.kv_type_k, (uint32_t)e->params.kv_type_v, QRL_PAGE, QRL_KV_LAYOUT};
     uint64_t h = qrl_hash(file, types, sizeof types);
     return qrl_hash(h, qrl_version(), strlen(qrl_version()));
 }

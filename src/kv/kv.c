@@ -27,7 +27,7 @@ struct qrl_kv {
 /* A page of a layer; 32-bit words, whatever the types. */
 static size_t page_floats(const qrl_kv *kv, const layer *l) {
     return l->shape.n_head_kv *
-           (qrl_kv_part_bytes(kv->type_k, l->shape.k_dim) + qrl_kv_part_bytes(kv->type_v, l->shape.v_dim)) /
+           (qrl_kv_key_bytes(kv->type_k, l->shape.k_dim) + qrl_kv_value_bytes(kv->type_v, l->shape.v_dim)) /
            sizeof(float);
 }
 

@@ -9,6 +9,8 @@ enum {
     DIRECT_ROWS = VR == 16 ? 8 : QRL_ATTN_ROWS /* halves are converted as they are read for so many rows at most */
 };
 
+#include "cpu/kernels/attend_q8_impl.h"
+
 /* Keys or values of a page as the loops read them. */
 typedef struct KERNEL(part) {
     qrl_kv_type type; /* F32 or F16 */
@@ -260,7 +262,7 @@ static KERNEL(part) KERNEL(find_part)(const qrl_attend *a, bool keys, float *flo
     part = {.type = type,
             .data = keys ? a->k : a->v,
             .next = keys ? a->next_k : a->next_v,
-            .next_bytes = qrl_kv_part_bytes(type, dim)};
+            .next_bytes = keys ? qrl_kv_key_bytes(type, dim) : qrl_kv_value_bytes(type, dim)};
     const bool direct = type == QRL_KV_F16 && a->n_rows <= DIRECT_ROWS && (keys || dim % VR == 0);
     if (type != QRL_KV_F32 && !direct) {
         KERNEL(unpack_kv)(type, keys, part.data, dim, floats);
@@ -270,17 +272,31 @@ static KERNEL(part) KERNEL(find_part)(const qrl_attend *a, bool keys, float *flo
     return part;
 }
 
-static void KERNEL(attend)(const qrl_attend *a) {
-    float p[QRL_ATTN_ROWS][QRL_PAGE], keep[QRL_ATTN_ROWS];
+static void KERNEL(all_scores_float)(const qrl_attend *a, float (*p)[QRL_PAGE]) {
     const KERNEL(part) k = KERNEL(find_part)(a, true, a->floats);
     if (k.type == QRL_KV_F16)
         all_scores(a, &k, QRL_KV_F16, p);
     else
         all_scores(a, &k, QRL_KV_F32, p);
-    KERNEL(soften)(a, p, keep);
+}
+
+static void KERNEL(all_values_float)(const qrl_attend *a, float (*p)[QRL_PAGE], float *keep) {
     const KERNEL(part) v = KERNEL(find_part)(a, false, a->floats);
     if (v.type == QRL_KV_F16)
         all_values(a, &v, QRL_KV_F16, p, keep);
     else
         all_values(a, &v, QRL_KV_F32, p, keep);
+}
+
+static void KERNEL(attend)(const qrl_attend *a) {
+    float p[QRL_ATTN_ROWS][QRL_PAGE], keep[QRL_ATTN_ROWS];
+    if (a->type_k == QRL_KV_Q8_0)
+        KERNEL(all_scores_q8)(a, p);
+    else
+        KERNEL(all_scores_float)(a, p);
+    KERNEL(soften)(a, p, keep);
+    if (a->type_v == QRL_KV_Q8_0)
+        KERNEL(all_values_q8)(a, p, keep);
+    else
+        KERNEL(all_values_float)(a, p, keep);
 }

@@ -1,7 +1,8 @@
-/* Keys and values to F16, and packed pages of them to floats; the layout stands at qrl_kv_layer in
+/* Keys and values to F16, packed pages of them to floats, and queries to integers; the layout stands at qrl_kv_layer in
  * backend/backend.h. Every value is one exact conversion, or one product of an integer and a scale, so any
  * instruction set gives the same bits. */
 #include "base/half.h"
+#include "cpu/kernels/quantize.h"
 
 /* Exact, as qrl_f16_to_f32, without its branches. */
 static inline float KERNEL(half)(uint16_t h) {
@@ -32,10 +33,7 @@ static void KERNEL(unpack_f16)(const uint16_t *from, size_t n, float *out) {
 }
 
 #ifdef HAVE_VECTORS
-/* VR integers, of Q4_0 one from each byte or (both) two, by their scales. */
-static inline vf KERNEL(scaled8)(const int8_t *q, vf scale) {
-    return vf_mul(vf_s8(q), scale);
-}
+/* VR integers, one from each byte or (both) two, by their scales. */
 static inline vf KERNEL(scaled4)(const uint8_t *q, int high, vf scale) {
     return vf_mul(vf_sub(vf_nibble(q, high), vf_set(8.0f)), scale);
 }
@@ -44,25 +42,7 @@ static inline vf KERNEL(both4)(const uint8_t *q, vf scale) {
 }
 #endif
 
-/* Keys: [dim][QRL_PAGE] integers, then [blocks of 32 dims][QRL_PAGE] scales. */
-static void KERNEL(unpack_keys_q8)(const int8_t *q, const uint16_t *scale, size_t dim, float *out) {
-    for (size_t begin = 0; begin < dim; begin += 32, scale += QRL_PAGE) {
-        const size_t end = begin + 32 < dim ? begin + 32 : dim;
-        float d[QRL_PAGE];
-        KERNEL(unpack_f16)(scale, QRL_PAGE, d);
-        for (size_t i = begin * QRL_PAGE; i < end * QRL_PAGE; i += QRL_PAGE) {
-            size_t j = 0;
-#ifdef HAVE_VECTORS
-            for (; j < QRL_PAGE; j += VR)
-                vf_store(out + i + j, KERNEL(scaled8)(q + i + j, vf_load(d + j)));
-#endif
-            for (; j < QRL_PAGE; j++)
-                out[i + j] = (float)q[i + j] * d[j];
-        }
-    }
-}
-
-/* A byte holds dims 2i (low half) and 2i + 1 of a position, each plus 8. */
+/* A byte holds dims 2i (low half) and 2i + 1 of a position, each plus 8; then [blocks of 32 dims][QRL_PAGE] scales. */
 static void KERNEL(unpack_keys_q4)(const uint8_t *q, const uint16_t *scale, size_t dim, float *out) {
     for (size_t begin = 0; begin < dim; begin += 32, scale += QRL_PAGE) {
         const size_t end = begin + 32 < dim ? begin + 32 : dim;
@@ -86,23 +66,7 @@ static void KERNEL(unpack_keys_q4)(const uint8_t *q, const uint16_t *scale, size
     }
 }
 
-/* Values: [QRL_PAGE][dim] integers, then [QRL_PAGE][blocks of 32 dims] scales. */
-static void KERNEL(unpack_values_q8)(const int8_t *q, const uint16_t *scale, size_t dim, float *out) {
-    const size_t blocks = (dim + 31) / 32;
-    for (size_t j = 0; j < QRL_PAGE; j++)
-        for (size_t b = 0; b < blocks; b++) {
-            const float d = KERNEL(half)(scale[j * blocks + b]);
-            const size_t end = b * 32 + 32 < dim ? b * 32 + 32 : dim;
-            size_t i = b * 32;
-#ifdef HAVE_VECTORS
-            for (; i + VR <= end; i += VR)
-                vf_store(out + j * dim + i, KERNEL(scaled8)(q + j * dim + i, vf_set(d)));
-#endif
-            for (; i < end; i++)
-                out[j * dim + i] = (float)q[j * dim + i] * d;
-        }
-}
-
+/* Values: [QRL_PAGE][dim / 2] bytes, then [QRL_PAGE][blocks of 32 dims] scales. */
 static void KERNEL(unpack_values_q4)(const uint8_t *q, const uint16_t *scale, size_t dim, float *out) {
     const size_t blocks = (dim + 31) / 32;
     for (size_t j = 0; j < QRL_PAGE; j++)
@@ -122,20 +86,35 @@ static void KERNEL(unpack_values_q4)(const uint8_t *q, const uint16_t *scale, si
 }
 
 static void KERNEL(unpack_kv)(qrl_kv_type type, bool keys, const void *page, size_t dim, float *out) {
-    const uint16_t *const scale8 = (const uint16_t *)page + QRL_PAGE * dim / 2;
     const uint16_t *const scale4 = (const uint16_t *)page + QRL_PAGE * dim / 4;
-    switch (type) {
-    case QRL_KV_F16:
+    if (type == QRL_KV_F16)
         KERNEL(unpack_f16)(page, QRL_PAGE * dim, out);
-        break;
-    case QRL_KV_Q8_0:
-        (keys ? KERNEL(unpack_keys_q8) : KERNEL(unpack_values_q8))(page, scale8, dim, out);
-        break;
-    case QRL_KV_Q4_0:
+    else if (type == QRL_KV_Q4_0)
         (keys ? KERNEL(unpack_keys_q4) : KERNEL(unpack_values_q4))(page, scale4, dim, out);
-        break;
-    case QRL_KV_F32:
-    case QRL_KV_TYPE_COUNT:
-        break; /* used where it lies */
+}
+
+/* As activations are (quantize.h), but for what stands for the largest value of a block: of dimensions 2i and 2i + 1
+ * also their sum. So products with 8 bits without a sign fit into 16 bits in pairs: 255 * 128 < 32768. */
+static void KERNEL(quantize_query)(const float *x, size_t dim, float scale, size_t r, const qrl_query8 *out) {
+    for (size_t b = 0; b * 32 < dim; b++) {
+        float v[32] = {0};
+        memcpy(v, x + b * 32, (dim - b * 32 < 32 ? dim - b * 32 : 32) * sizeof *v);
+        uint32_t top = 0;
+        for (size_t i = 0; i < 32; i++) {
+            const uint32_t one = qrl_f32_bits(v[i]) & 0x7fffffffu;
+            const uint32_t two = qrl_f32_bits(v[i & 30] + v[i | 1]) & 0x7fffffffu;
+            top = top > one ? top : one;
+            top = top > two ? top : two;
+        }
+        const block_scale s = scale_of(top);
+        int32_t sum = 0;
+        for (size_t i = 0; i < 32; i++) {
+            const float y = (s.finite ? v[i] : 0.0f) * s.inv + ROUND;
+            const int32_t q = (int32_t)(qrl_f32_bits(y) - qrl_f32_bits(ROUND));
+            out->q[((b * 8 + i / 4) * QRL_ATTN_ROWS + r) * 4 + i % 4] = (int8_t)q;
+            sum += q;
+        }
+        out->scale[b * QRL_ATTN_ROWS + r] = s.d * scale;
+        out->start[b * QRL_ATTN_ROWS + r] = -128 * sum;
     }
 }

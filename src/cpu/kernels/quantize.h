@@ -3,6 +3,9 @@
  * that it reaches the logits and is reported.
  *
  * PRODUCT_START(sum): n of the activations (kernels.h). */
+#ifndef QRL_CPU_QUANTIZE_H
+#define QRL_CPU_QUANTIZE_H
+
 #include "base/half.h"
 #include "cpu/kernels.h"
 
@@ -33,6 +36,19 @@ static inline block_scale scale_of(uint32_t top) {
                          .finite = finite};
 }
 
+/* Of weights of values in attention; top: bits of the largest sum of four of them. */
+static inline block_scale scale_of_weights(uint32_t top) {
+    const float most = qrl_bits_f32(top);
+    const bool finite = top < 0x7f800000u;
+    /* below 2^-100 there is nothing to see beside the weights whose sum is 1 and more */
+    const bool zero = top < (27u << 23);
+    return (block_scale){.d = !finite ? qrl_bits_f32(0x7fc00000u)
+                              : zero  ? 0.0f
+                                      : most * (1.0f / 255.0f),
+                         .inv = finite && !zero ? 255.0f / most : 0.0f,
+                         .finite = finite};
+}
+
 static inline void put_sums(unsigned char *tile, size_t width, size_t lane, float d, int32_t sum0, int32_t sum1) {
     const int32_t sums[3] = {sum0 + sum1, sum0, sum1};
     memcpy(QRL_QACT_D(tile, width) + 4 * lane, &d, 4);
@@ -43,3 +59,5 @@ static inline void put_sums(unsigned char *tile, size_t width, size_t lane, floa
         memcpy(QRL_QACT_N(tile, width, i) + 4 * lane, &start, 4);
     }
 }
+
+#endif

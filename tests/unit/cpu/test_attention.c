@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_POS = 2128, MAX_DIM = 64 };
+enum { MAX_POS = 2128, MAX_DIM = 192 };
 
 typedef struct attention_case {
     uint32_t n_head, n_head_kv, k_dim, v_dim, n_rows, window;
@@ -26,6 +26,8 @@ static const attention_case cases[] = {
     {.n_head = 4, .n_head_kv = 1, .k_dim = 20, .v_dim = 12, .n_rows = 100},
     {.n_head = 3, .n_head_kv = 3, .k_dim = 7, .v_dim = 5, .n_rows = 9},
     {.n_head = 16, .n_head_kv = 2, .k_dim = 32, .v_dim = 48, .n_rows = 40},
+    {.n_head = 4, .n_head_kv = 2, .k_dim = 80, .v_dim = 160, .n_rows = 40},
+    {.n_head = 3, .n_head_kv = 1, .k_dim = 128, .v_dim = 192, .n_rows = 35},
     {.n_head = 4, .n_head_kv = 2, .k_dim = 16, .v_dim = 16, .n_rows = 70, .softcap = 5},
     {.n_head = 5, .n_head_kv = 1, .k_dim = 16, .v_dim = 16, .n_rows = 70, .slopes = true},
     {.n_head = 4, .n_head_kv = 2, .k_dim = 16, .v_dim = 20, .n_rows = 50, .sinks = true},
@@ -60,8 +62,13 @@ typedef struct inputs {
     float *q, *k, *v, *sinks, *slopes;
 } inputs;
 
+/* Of keys and values. */
+typedef struct cache_types {
+    qrl_kv_type k, v;
+} cache_types;
+
 /* ring: pages of it, 0: a page for each position. */
-static float *run(qrl_isa isa, int threads, const attention_case *c, qrl_kv_type type, uint32_t chunk, uint32_t ring,
+static float *run(qrl_isa isa, int threads, const attention_case *c, cache_types type, uint32_t chunk, uint32_t ring,
                   const inputs *in) {
     const uint32_t n_pages = ring ? ring : (c->n_rows + QRL_PAGE - 1) / QRL_PAGE;
     uint32_t pages[MAX_POS / QRL_PAGE + 2];
@@ -69,7 +76,7 @@ static float *run(qrl_isa isa, int threads, const attention_case *c, qrl_kv_type
     for (uint32_t i = 0; i < n_pages; i++)
         pages[i] = n_pages - 1 - i; /* out of order, as a pool hands them out */
     const size_t bytes =
-        n_pages * c->n_head_kv * (qrl_kv_part_bytes(type, c->k_dim) + qrl_kv_part_bytes(type, c->v_dim));
+        n_pages * c->n_head_kv * (qrl_kv_key_bytes(type.k, c->k_dim) + qrl_kv_value_bytes(type.v, c->v_dim));
     float *data = malloc(bytes), *out = calloc(c->n_rows * c->n_head * c->v_dim, sizeof *out);
     assert_true(data && out);
     memset(data, 0xff, bytes); /* NaN: what was not stored must not be used */
@@ -84,8 +91,8 @@ static float *run(qrl_isa isa, int threads, const attention_case *c, qrl_kv_type
                              .k_dim = c->k_dim,
                              .v_dim = c->v_dim,
                              .ring = ring,
-                             .type_k = type,
-                             .type_v = type};
+                             .type_k = type.k,
+                             .type_v = type.v};
     for (uint32_t from = 0; from < c->n_rows; from += chunk) {
         const uint32_t n = c->n_rows - from < chunk ? c->n_rows - from : chunk;
         const uint32_t at = from > c->skip ? from : c->skip;
@@ -198,20 +205,21 @@ static void free_inputs(inputs *in) {
 
 static void attention_is_right_and_the_same(void **state) {
     (void)state;
+    static const cache_types floats = {QRL_KV_F32, QRL_KV_F32};
     static const uint32_t chunks[] = {1, 7, 64, 1000};
     int bad = 0;
     for (size_t i = 0; i < N_CASES; i++) {
         const attention_case *c = &cases[i];
         inputs in = random_inputs(c);
         const size_t row = (size_t)c->n_head * c->v_dim, bytes = (c->n_rows - c->skip) * row * sizeof(float);
-        float *spec = run(QRL_ISA_SCALAR, 1, c, QRL_KV_F32, 1000, 0, &in);
+        float *spec = run(QRL_ISA_SCALAR, 1, c, floats, 1000, 0, &in);
         for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
             for (size_t j = 0; j < (c->bidirectional ? 1 : 4); j++)
                 for (int threads = 1; threads <= 3; threads += c->n_rows > 100 && !c->skip ? 2 : 1)
                     for (int ring = 0; ring <= (c->window > 0); ring++) {
                         /* a chunk of all positions would need a ring as long as the context */
                         const uint32_t chunk = c->bidirectional ? c->n_rows : ring && j == 3 ? 100 : chunks[j];
-                        float *out = run(isa, threads, c, QRL_KV_F32, chunk, ring ? ring_for(c, chunk) : 0, &in);
+                        float *out = run(isa, threads, c, floats, chunk, ring ? ring_for(c, chunk) : 0, &in);
                         if (memcmp(out + c->skip * row, spec + c->skip * row, bytes) != 0 && bad++ < 10)
                             printf("case %zu, %s, chunk %u, %d threads, %s: other bits\n", i, qrl_isa_name(isa), chunk,
                                    threads, ring ? "ring" : "pages");
@@ -224,15 +232,17 @@ static void attention_is_right_and_the_same(void **state) {
     assert_int_equal(bad, 0);
 }
 
-/* Packed pages: some forms read them as they lie, others unpack them first. */
+/* Packed pages: some forms read them as they lie, others unpack them first; keys and values choose by themselves. */
 static void packed_types_too(void **state) {
     (void)state;
-    static const qrl_kv_type types[] = {QRL_KV_F16, QRL_KV_Q8_0, QRL_KV_Q4_0};
+    static const cache_types types[] = {{QRL_KV_F16, QRL_KV_F16},   {QRL_KV_Q8_0, QRL_KV_Q8_0},
+                                        {QRL_KV_Q4_0, QRL_KV_Q4_0}, {QRL_KV_Q8_0, QRL_KV_Q4_0},
+                                        {QRL_KV_F16, QRL_KV_Q8_0},  {QRL_KV_Q8_0, QRL_KV_F32}};
     int bad = 0;
     for (size_t i = 0; i < N_CASES; i++)
-        for (size_t t = 0; t < 3; t++) {
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
             const attention_case *c = &cases[i];
-            if (types[t] == QRL_KV_Q4_0 && (c->k_dim % 2 || c->v_dim % 2))
+            if ((types[t].k == QRL_KV_Q4_0 || types[t].v == QRL_KV_Q4_0) && (c->k_dim % 2 || c->v_dim % 2))
                 continue;
             const size_t row = (size_t)c->n_head * c->v_dim;
             inputs in = random_inputs(c);

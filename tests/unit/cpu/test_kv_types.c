@@ -2,6 +2,7 @@
  * with every instruction set, and attention over packed pages is attention over what they hold. */
 #include "support.h"
 
+#include "base/half.h"
 #include "base/rng.h"
 #include "cpu/cpu.h"
 #include "cpu/kv_pages.h"
@@ -55,7 +56,7 @@ static qrl_kv_layer make_cache(qrl_kv_type type, size_t s) {
                        .v_dim = (uint32_t)shapes[s].v_dim,
                        .type_k = type,
                        .type_v = type};
-    kv.data = calloc(N_PAGES * n_heads, qrl_kv_part_bytes(type, kv.k_dim) + qrl_kv_part_bytes(type, kv.v_dim));
+    kv.data = calloc(N_PAGES * n_heads, qrl_kv_key_bytes(type, kv.k_dim) + qrl_kv_value_bytes(type, kv.v_dim));
     assert_non_null(kv.data);
     return kv;
 }
@@ -77,10 +78,11 @@ static void attend(const qrl_backend_ops *ops, qrl_backend *b, data *d, const qr
     }
 }
 
-/* How far a value may be off: half a step of its block of 32 turned values, for 8 bits. */
-static double allowed(qrl_kv_type type, const float *turned, size_t dim, size_t i) {
+/* How far a value may be off: half a step of its block of turned values, for 8 bits. */
+static double allowed(qrl_kv_type type, bool keys, const float *turned, size_t dim, size_t i) {
+    const size_t block = type == QRL_KV_Q8_0 && !keys ? dim % 128 == 0 ? 128 : dim % 64 == 0 ? 64 : 32 : 32;
     float most = 0;
-    for (size_t k = i / 32 * 32; k < dim && k < i / 32 * 32 + 32; k++)
+    for (size_t k = i / block * block; k < dim && k < i / block * block + block; k++)
         most = fabsf(turned[k]) > most ? fabsf(turned[k]) : most;
     switch (type) {
     case QRL_KV_F16:
@@ -94,22 +96,53 @@ static double allowed(qrl_kv_type type, const float *turned, size_t dim, size_t 
     }
 }
 
+static float half_at(const unsigned char *p, size_t i) {
+    uint16_t h;
+    memcpy(&h, p + 2 * i, 2);
+    return qrl_f16_to_f32(h);
+}
+
+/* A head's keys or values of Q8_0 of a page as backend.h describes them: out as the kernels' unpack_kv has it. */
+static void unpack_q8(bool keys, const unsigned char *page, size_t dim, float *out) {
+    const size_t block = keys ? 32 : dim % 128 == 0 ? 128 : dim % 64 == 0 ? 64 : 32;
+    const unsigned char *scale = page + QRL_PAGE * (keys ? (dim + 3) / 4 * 4 : dim);
+    /* positions of values by four and place */
+    static const uint8_t order[8][4] = {{0, 8, 4, 12},    {1, 9, 5, 13},    {2, 10, 6, 14},   {3, 11, 7, 15},
+                                        {16, 24, 20, 28}, {17, 25, 21, 29}, {18, 26, 22, 30}, {19, 27, 23, 31}};
+    for (size_t d = 0; d < dim; d++)
+        for (size_t i = 0; i < QRL_PAGE; i++) {
+            const size_t j = keys ? i : order[i / 4][i % 4];
+            const size_t at = keys ? (d / 4 * QRL_PAGE + i) * 4 + d % 4 : (i / 4 * dim + d) * 4 + i % 4;
+            const float x = (float)(int8_t)page[at] * half_at(scale, d / block * QRL_PAGE + j);
+            out[keys ? d * QRL_PAGE + j : j * dim + d] = x;
+        }
+}
+
+/* What the cache holds of a head at the page of a position: [dim][QRL_PAGE] keys, [QRL_PAGE][dim] values. */
+static void read_page(const qrl_backend *b, const qrl_kv_layer *kv, size_t pos, size_t h, bool keys, float *out) {
+    const size_t dim = keys ? kv->k_dim : kv->v_dim;
+    const qrl_kv_type type = keys ? kv->type_k : kv->type_v;
+    const unsigned char *at = qrl_kv_page(kv, &span, pos, h) + (keys ? 0 : qrl_kv_key_bytes(kv->type_k, kv->k_dim));
+    if (type == QRL_KV_Q8_0)
+        unpack_q8(keys, at, dim, out);
+    else
+        b->kernels->unpack_kv(type, keys, at, dim, out);
+}
+
 static void check_values(const qrl_backend *b, const qrl_kv_layer *kv, const data *d, bool keys, size_t *bad) {
     const size_t dim = keys ? kv->k_dim : kv->v_dim;
     const qrl_kv_type type = keys ? kv->type_k : kv->type_v;
     float out[QRL_PAGE * MAX_DIM], turned[MAX_DIM];
     for (size_t pos = 0; pos < N_POS; pos++)
         for (size_t h = 0; h < HEADS; h++) {
-            const unsigned char *at = qrl_kv_page(kv, &span, pos, h);
-            at += keys ? 0 : qrl_kv_part_bytes(kv->type_k, kv->k_dim);
-            b->kernels->unpack_kv(type, keys, at, dim, out);
+            read_page(b, kv, pos, h, keys, out);
             memcpy(turned, (keys ? d->k : d->v) + (pos * HEADS + h) * dim, dim * sizeof *turned);
             if (qrl_kv_rotates(type))
                 qrl_kv_rotate(turned, dim);
             for (size_t i = 0; i < dim; i++) {
                 const size_t j = pos % QRL_PAGE;
                 const double x = (double)out[keys ? i * QRL_PAGE + j : j * dim + i];
-                if (!(fabs(x - (double)turned[i]) <= allowed(type, turned, dim, i)))
+                if (!(fabs(x - (double)turned[i]) <= allowed(type, keys, turned, dim, i)))
                     (*bad)++;
             }
         }
@@ -142,7 +175,7 @@ static void test_values(void **state) {
 static void test_attention(void **state) {
     (void)state;
     /* relative squared distance from attention with F32 */
-    static const double limits[] = {[QRL_KV_F16] = 1e-6, [QRL_KV_F32] = 0, [QRL_KV_Q8_0] = 1e-4, [QRL_KV_Q4_0] = 3e-2};
+    static const double limits[] = {[QRL_KV_F16] = 1e-6, [QRL_KV_F32] = 0, [QRL_KV_Q8_0] = 3e-4, [QRL_KV_Q4_0] = 3e-2};
     static const qrl_kv_type order[] = {QRL_KV_F32, QRL_KV_F16, QRL_KV_Q8_0, QRL_KV_Q4_0};
     data *d = make_data();
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
@@ -181,6 +214,96 @@ static void test_attention(void **state) {
     free(d);
 }
 
+/* One row of a head over a Q8_0 cache in double arithmetic, in the space where rows are turned: over what the cache
+ * holds, with the query as it was. limit: what rounding queries and weights can do. Returns nothing: want, limit
+ * [v_dim].
+ *
+ * A score is off by half a step of the query for each key's magnitude; weights by half a step of the largest sum of
+ * four in the page, which is at most four times its largest. */
+static void attend_exactly(const qrl_backend *b, const qrl_kv_layer *kv, const float *q, size_t pos, size_t head,
+                           double *want, double *limit) {
+    static float k[QRL_PAGE * MAX_DIM], v[QRL_PAGE * MAX_DIM];
+    float turned[MAX_DIM];
+    double s[N_POS], most = -1e30, off = 0, total = 0, size[MAX_DIM] = {0};
+    memcpy(turned, q, kv->k_dim * sizeof *q);
+    qrl_kv_rotate(turned, kv->k_dim);
+    for (size_t j = 0; j <= pos; j++) {
+        double error = 0;
+        read_page(b, kv, j, head, true, k);
+        s[j] = 0;
+        for (size_t d = 0; d < kv->k_dim; d++) {
+            double step = 0;
+            for (size_t i = d / 32 * 32; i < kv->k_dim && i < d / 32 * 32 + 32; i++) {
+                const float next = i % 2 == 0 && i + 1 < kv->k_dim ? turned[i + 1] : 0.0f;
+                step = fmax(step, fmax(fabs((double)turned[i]), fabs((double)turned[i] + (double)next)) / 127);
+            }
+            const double x = (double)k[d * QRL_PAGE + j % QRL_PAGE];
+            s[j] += 0.2 * (double)turned[d] * x;
+            error += 0.2 * step / 2 * fabs(x);
+        }
+        most = fmax(most, s[j]);
+        off = fmax(off, error);
+    }
+    memset(want, 0, kv->v_dim * sizeof *want);
+    memset(limit, 0, kv->v_dim * sizeof *limit);
+    for (size_t j = 0; j <= pos; j++)
+        total += exp(s[j] - most);
+    for (size_t page = 0; page <= pos; page += QRL_PAGE) {
+        const size_t end = page + QRL_PAGE < pos + 1 ? page + QRL_PAGE : pos + 1;
+        read_page(b, kv, page, head, false, v);
+        for (size_t d = 0; d < kv->v_dim; d++) {
+            const size_t block = kv->v_dim % 128 == 0 ? 128 : kv->v_dim % 64 == 0 ? 64 : 32;
+            double weight = 0, steps = 0;
+            for (size_t j = page; j < end; j++) {
+                const double p = exp(s[j] - most) / total;
+                double scale = 0; /* a step of the value at least, 127 of them at most */
+                for (size_t i = d / block * block; i < kv->v_dim && i < d / block * block + block; i++)
+                    scale = fmax(scale, fabs((double)v[(j - page) * kv->v_dim + i]) / 127);
+                const double x = (double)v[(j - page) * kv->v_dim + d];
+                want[d] += p * x;
+                size[d] += p * fabs(x);
+                weight = fmax(weight, 4 * p * scale);
+                steps += scale > 0 ? fabs(x) / scale : 0;
+            }
+            limit[d] += weight * exp(2 * off) / 255 / 2 * steps;
+        }
+    }
+    for (size_t d = 0; d < kv->v_dim; d++)
+        limit[d] += (exp(2 * off) - 1) * size[d] + 1e-5;
+}
+
+static void test_against_doubles(void **state) {
+    (void)state;
+    const qrl_backend_ops *ops;
+    qrl_backend *b;
+    data *d = make_data();
+    make_backend(QRL_ISA_SCALAR, 1, &ops, &b);
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        qrl_kv_layer kv = make_cache(QRL_KV_Q8_0, s);
+        double want[MAX_DIM], limit[MAX_DIM], error = 0, total = 0;
+        attend(ops, b, d, &kv, N_POS);
+        for (size_t row = 0; row < N_POS * HEADS * GROUP; row++) {
+            const size_t pos = row / (HEADS * GROUP), head = row % (HEADS * GROUP) / GROUP;
+            float *out = d->out + row * kv.v_dim;
+            attend_exactly(b, &kv, d->q + row * kv.k_dim, pos, head, want, limit);
+            qrl_kv_rotate(out, kv.v_dim);
+            for (size_t i = 0; i < kv.v_dim; i++) {
+                error += pow((double)out[i] - want[i], 2);
+                total += pow(want[i], 2);
+                if (!(fabs((double)out[i] - want[i]) <= limit[i]))
+                    fail_msg("dims %zu and %zu, row %zu, value %zu: %g, not %g +- %g", shapes[s].k_dim, shapes[s].v_dim,
+                             row, i, (double)out[i], want[i], limit[i]);
+            }
+        }
+        /* rounding errors have both signs, so the sums are much closer than their limits */
+        if (!(error <= 2e-4 * total))
+            fail_msg("dims %zu and %zu: off by %g", shapes[s].k_dim, shapes[s].v_dim, error / total);
+        free(kv.data);
+    }
+    ops->destroy(b);
+    free(d);
+}
+
 /* What is broken stays broken. */
 static void test_broken(void **state) {
     (void)state;
@@ -188,14 +311,22 @@ static void test_broken(void **state) {
     qrl_backend *b;
     data *d = make_data();
     make_backend(qrl_isa_best(), 1, &ops, &b);
-    static const float wrong[] = {INFINITY, -INFINITY, NAN};
+    const struct {
+        const char *what;
+        float *at, x;
+    } wrong[] = {
+        {"value", &d->v[5], INFINITY}, {"value", &d->v[5], -INFINITY}, {"value", &d->v[5], NAN},
+        {"key", &d->k[5], NAN},        {"query", &d->q[5], NAN},
+    };
     for (int type = 0; type < (int)QRL_KV_TYPE_COUNT; type++)
-        for (size_t w = 0; w < 3; w++) {
-            d->v[5] = wrong[w];
+        for (size_t w = 0; w < sizeof wrong / sizeof *wrong; w++) {
+            const float before = *wrong[w].at;
+            *wrong[w].at = wrong[w].x;
             qrl_kv_layer kv = make_cache((qrl_kv_type)type, 1);
             attend(ops, b, d, &kv, N_POS);
             if (isfinite(d->out[5]))
-                fail_msg("%s: %g became a number", names[type], (double)wrong[w]);
+                fail_msg("%s: a %s of %g became a number", names[type], wrong[w].what, (double)wrong[w].x);
+            *wrong[w].at = before;
             free(kv.data);
         }
     ops->destroy(b);
@@ -204,6 +335,6 @@ static void test_broken(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_attention),
-                                       cmocka_unit_test(test_broken)};
+                                       cmocka_unit_test(test_against_doubles), cmocka_unit_test(test_broken)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,8 +79,76 @@ float qrl_dot_reference(qrl_type type, const unsigned char *row, size_t n, const
     return acc;
 }
 
-/* Online softmax (Milakov and Gimelshein 2018) over one page: scores by one chain of fma along the
- * dimensions; p summed as 16 lanes of position mod 16, then a tree of halves. */
+/* q . k of position j, of floats: one chain of fma along the dimensions. */
+static float score_float(const qrl_attend *a, size_t r, size_t j, const float *k) {
+    float s = 0.0f;
+    for (size_t d = 0; d < a->k_dim; d++)
+        s = __builtin_fmaf(a->q[d * QRL_ATTN_ROWS + r], k[d * QRL_PAGE + j], s);
+    return s * a->scale;
+}
+
+/* The same of Q8_0: exact integer sums of blocks of 32 dimensions. */
+static float score_q8(const qrl_attend *a, size_t r, size_t j) {
+    const size_t n_fours = (a->k_dim + 3) / 4;
+    const int8_t *k = a->k;
+    const uint16_t *scale = (const uint16_t *)a->k + n_fours * QRL_PAGE * 2;
+    float s = 0.0f;
+    for (size_t b = 0; b * 8 < n_fours; b++) {
+        int32_t sum = 0;
+        for (size_t i = b * 8; i < n_fours && i < b * 8 + 8; i++)
+            for (size_t d = 0; d < 4; d++)
+                sum += k[(i * QRL_PAGE + j) * 4 + d] * a->q8.q[(i * QRL_ATTN_ROWS + r) * 4 + d];
+        const float y = (float)sum * qrl_f16_to_f32(scale[b * QRL_PAGE + j]);
+        s = __builtin_fmaf(y, a->q8.scale[b * QRL_ATTN_ROWS + r], s);
+    }
+    return s;
+}
+
+static void add_values(const qrl_attend *a, size_t r, const float *p, float keep, const float *v) {
+    float *acc = a->acc + r * a->v_dim;
+    for (size_t d = 0; d < a->v_dim; d++) {
+        acc[d] *= keep;
+        for (size_t j = a->first[r]; j < a->end[r]; j++)
+            acc[d] = __builtin_fmaf(p[j], v[j * a->v_dim + d], acc[d]);
+    }
+}
+
+/* Weights times the scales of Q8_0 values, as 8 bits without a sign. Sums of four of them are what 255 stands for: so
+ * their products with values fit into 16 bits in fours, 127 * (255 + 2) < 32768. */
+static float weigh_values_q8(const qrl_attend *a, size_t r, const float *p, const uint16_t *scale, int32_t *q) {
+    float w[QRL_PAGE] = {0};
+    uint32_t top = 0;
+    for (size_t j = a->first[r]; j < a->end[r]; j++)
+        w[j] = p[j] * qrl_f16_to_f32(scale[j]);
+    for (size_t i = 0; i < 8; i++) {
+        const uint32_t sum = qrl_f32_bits((w[i] + w[i + 8]) + (w[i + 16] + w[i + 24])) & 0x7fffffffu;
+        top = top > sum ? top : sum;
+    }
+    const block_scale s = scale_of_weights(top);
+    for (size_t j = 0; j < QRL_PAGE; j++)
+        q[j] = (int32_t)(qrl_f32_bits(__builtin_fmaf(s.finite ? w[j] : 0.0f, s.inv, ROUND)) - qrl_f32_bits(ROUND));
+    return s.d;
+}
+
+static void add_values_q8(const qrl_attend *a, size_t r, const float *p, float keep) {
+    const size_t block = qrl_kv_value_block(a->v_dim);
+    const int8_t *v = a->v;
+    const uint16_t *scale = (const uint16_t *)a->v + QRL_PAGE * a->v_dim / 2;
+    float *acc = a->acc + r * a->v_dim;
+    for (size_t from = 0; from < a->v_dim; from += block, scale += QRL_PAGE) {
+        int32_t q[QRL_PAGE];
+        const float s = weigh_values_q8(a, r, p, scale, q);
+        for (size_t d = from; d < a->v_dim && d < from + block; d++) {
+            int32_t sum = 0;
+            for (size_t j = 0; j < QRL_PAGE; j++)
+                sum += q[j] * v[(qrl_kv_four(j) * a->v_dim + d) * 4 + qrl_kv_place(j)];
+            acc[d] = __builtin_fmaf((float)sum, s, acc[d] * keep);
+        }
+    }
+}
+
+/* Online softmax (Milakov and Gimelshein 2018) over one page; p summed as 16 lanes of position mod 16, then a tree of
+ * halves. k, v: floats, unless the type is Q8_0. */
 static void attend_row(const qrl_attend *a, size_t r, const float *k, const float *v) {
     float score[QRL_PAGE], p[QRL_PAGE];
     float max = a->max[r];
@@ -88,10 +156,7 @@ static void attend_row(const qrl_attend *a, size_t r, const float *k, const floa
     if (first == end)
         return;
     for (size_t j = first; j < end; j++) {
-        float s = 0.0f;
-        for (size_t d = 0; d < a->k_dim; d++)
-            s = __builtin_fmaf(a->q[d * QRL_ATTN_ROWS + r], k[d * QRL_PAGE + j], s);
-        score[j] = s * a->scale;
+        score[j] = a->type_k == QRL_KV_Q8_0 ? score_q8(a, r, j) : score_float(a, r, j, k);
         if (a->sloped || a->softcap > 0.0f)
             score[j] =
                 lane_score(score[j], a->softcap, a->sloped ? a->slope[r] : 0.0f, a->sloped ? a->at[r] - (int32_t)j : 0);
@@ -105,21 +170,23 @@ static void attend_row(const qrl_attend *a, size_t r, const float *k, const floa
     const float keep = lane_exp(a->max[r] - max);
     a->max[r] = max;
     a->sum[r] = __builtin_fmaf(a->sum[r], keep, lane_sum(lane));
-    for (size_t d = 0; d < a->v_dim; d++) {
-        float acc = a->acc[r * a->v_dim + d] * keep;
-        for (size_t j = first; j < end; j++)
-            acc = __builtin_fmaf(p[j], v[j * a->v_dim + d], acc);
-        a->acc[r * a->v_dim + d] = acc;
-    }
+    if (a->type_v == QRL_KV_Q8_0)
+        add_values_q8(a, r, p, keep);
+    else
+        add_values(a, r, p, keep, v);
+}
+
+static bool is_packed(qrl_kv_type type) {
+    return type == QRL_KV_F16 || type == QRL_KV_Q4_0;
 }
 
 static void scalar_attend(const qrl_attend *a) {
     const float *k = a->k, *v = a->v;
-    if (a->type_k != QRL_KV_F32) {
+    if (is_packed(a->type_k)) {
         scalar_unpack_kv(a->type_k, true, k, a->k_dim, a->floats);
         k = a->floats;
     }
-    if (a->type_v != QRL_KV_F32) {
+    if (is_packed(a->type_v)) {
         float *floats = a->floats + QRL_PAGE * a->k_dim;
         scalar_unpack_kv(a->type_v, false, v, a->v_dim, floats);
         v = floats;
@@ -155,6 +222,7 @@ static void scalar_limit_read(const unsigned char *data, size_t n, float *sink) 
 const qrl_kernels qrl_kernels_scalar = {
     .quantize = scalar_quantize,
     .attend = scalar_attend,
+    .quantize_query = scalar_quantize_query,
     .unpack_kv = scalar_unpack_kv,
     .mix = scalar_mix,
     .to_f16 = scalar_to_f16,
