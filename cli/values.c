@@ -120,8 +120,9 @@ static qrl_status kv_type(const char *name, qrl_kv_type *out, qrl_error *err) {
 }
 
 double cli_kv_scale(qrl_kv_type k, qrl_kv_type v) {
-    static const double bits[QRL_KV_TYPE_COUNT] = {16, 32, 8.5, 4.5};
-    return (bits[k] + bits[v]) / (2 * bits[0]);
+    static const double bits_k[QRL_KV_TYPE_COUNT] = {16, 32, 8.5, 4.5};
+    static const double bits_v[QRL_KV_TYPE_COUNT] = {16, 32, 8.25, 4.5}; /* q8_0: of heads of 64 */
+    return (bits_k[k] + bits_v[v]) / (bits_k[0] + bits_v[0]);
 }
 
 qrl_status cli_kv_types(const cli *c, qrl_kv_type *k, qrl_kv_type *v, qrl_error *err) {

@@ -100,26 +100,49 @@ INLINE float row_max(const float *p, float max) {
     return vf_max16(lane);
 }
 
-/* Scores to weights e^(score - max), zero where row r does not see. Returns their sum. */
-INLINE float weigh_scores(const qrl_attend *a, size_t r, float *p, float max) {
-    vf x[SCORE_VECTORS], lane[LANES / VR];
+/* Scores of R rows to e^(score - max), as exp_below. The steps of several vectors go side by side: each waits for the
+ * one before, and the processor does not look far enough ahead to find the next vector's. */
+INLINE void exp_scores(float *p, const float *max, int R) {
+    enum { MOST = 2 * SCORE_VECTORS };
+    static const float poly[] = {1.38888889e-3f, 8.33333333e-3f, 4.16666667e-2f, 1.66666667e-1f, 0.5f, 1.0f, 1.0f};
+    const vf magic = vf_set(12582912.0f);
+    const int N = R * SCORE_VECTORS;
+    vf y[MOST], r[MOST], e[MOST];
     UNROLL
-    for (int v = 0; v < SCORE_VECTORS; v++) {
-        x[v] = exp_below(vf_sub(vf_load(p + v * VR), vf_set(max)));
-        vf_store(p + v * VR, x[v]);
+    for (int i = 0; i < N; i++) {
+        r[i] = vf_max(vf_set(-87.0f), vf_sub(vf_load(p + i * VR), vf_set(max[i / SCORE_VECTORS])));
+        y[i] = vf_fma(r[i], vf_set(1.44269504f), magic);
     }
-    if (a->first[r] > 0 || a->end[r] < QRL_PAGE) {
-        for (size_t j = 0; j < a->first[r]; j++)
-            p[j] = 0.0f; /* also where there is no number but infinity */
-        for (size_t j = a->end[r]; j < QRL_PAGE; j++)
-            p[j] = 0.0f;
+    UNROLL
+    for (int i = 0; i < N; i++) {
+        const vf n = vf_sub(y[i], magic);
+        r[i] = vf_fma(n, vf_set(-1.42860677e-6f), vf_fma(n, vf_set(-0.693145752f), r[i]));
+        e[i] = vf_set(1.98412698e-4f);
+    }
+    UNROLL
+    for (int k = 0; k < 7; k++) {
         UNROLL
-        for (int v = 0; v < SCORE_VECTORS; v++)
-            x[v] = vf_load(p + v * VR);
+        for (int i = 0; i < N; i++)
+            e[i] = vf_fma(e[i], r[i], vf_set(poly[k]));
     }
+    UNROLL
+    for (int i = 0; i < N; i++) {
+        const vf x = vf_sub(vf_load(p + i * VR), vf_set(max[i / SCORE_VECTORS]));
+        const vi bits = vi_sll32(vi_add32(vi_bits(y[i]), vi_set32(127 - 0x4b400000)), 23);
+        vf_store(p + i * VR, vf_zero_below(vf_mul(e[i], vf_bits(bits)), x, vf_set(-87.0f)));
+    }
+}
+
+/* The sum of weights, which are set to zero where row r does not see. */
+INLINE float sum_weights(const qrl_attend *a, size_t r, float *p) {
+    vf lane[LANES / VR];
+    for (size_t j = 0; j < a->first[r]; j++)
+        p[j] = 0.0f; /* also where there is no number but infinity */
+    for (size_t j = a->end[r]; j < QRL_PAGE; j++)
+        p[j] = 0.0f;
     UNROLL
     for (int v = 0; v < LANES / VR; v++)
-        lane[v] = vf_add(x[v], x[v + LANES / VR]);
+        lane[v] = vf_add(vf_load(p + v * VR), vf_load(p + LANES + v * VR));
     return vf_sum16(lane);
 }
 
@@ -138,9 +161,14 @@ static void KERNEL(soften)(const qrl_attend *a, float (*p)[QRL_PAGE], float *kee
         keep[r] = 0.0f;
     for (size_t r = 0; r < a->n_rows; r += VR)
         vf_store(keep + r, exp_below(vf_load(keep + r)));
+    size_t from = 0;
+    for (; from + 2 <= a->n_rows; from += 2)
+        exp_scores(p[from], max + from, 2);
+    if (from < a->n_rows)
+        exp_scores(p[from], max + from, 1);
     for (size_t r = 0; r < a->n_rows; r++)
         if (a->first[r] < a->end[r]) {
-            a->sum[r] = __builtin_fmaf(a->sum[r], keep[r], weigh_scores(a, r, p[r], max[r]));
+            a->sum[r] = __builtin_fmaf(a->sum[r], keep[r], sum_weights(a, r, p[r]));
             a->max[r] = max[r];
         }
 }
@@ -289,7 +317,7 @@ static void KERNEL(all_values_float)(const qrl_attend *a, float (*p)[QRL_PAGE], 
 }
 
 static void KERNEL(attend)(const qrl_attend *a) {
-    float p[QRL_ATTN_ROWS][QRL_PAGE], keep[QRL_ATTN_ROWS];
+    _Alignas(64) float p[QRL_ATTN_ROWS][QRL_PAGE], keep[QRL_ATTN_ROWS]; /* no vector across lines */
     if (a->type_k == QRL_KV_Q8_0)
         KERNEL(all_scores_q8)(a, p);
     else
