@@ -101,14 +101,14 @@ lint: ## layers, formatting, clang-tidy
 	cmake --preset test --log-level=WARNING >/dev/null
 	$(SOURCES) | grep '^\(src\|cli\)/.*\.c$$' | xargs -P $(JOBS) -n 4 clang-tidy --quiet -p build/test
 
-coverage: ## line coverage of src/ by the tests
+coverage: ## line coverage of src, cli and server by the tests
 	@tools/setup build test coverage
 	cmake --preset coverage --log-level=WARNING >/dev/null
 	cmake --build build/coverage
 	cd build/coverage && $(CTEST)
-	lcov --quiet --capture --directory build/coverage --base-directory . --no-external \
-	    --output-file build/coverage/all.info
-	lcov --quiet --extract build/coverage/all.info '*/src/*' '*/cli/*' --output-file build/coverage/quarrel.info
+	lcov --quiet --capture --directory build/coverage --base-directory $(CURDIR)/build/coverage --output-file build/coverage/all.info
+	lcov --quiet --extract build/coverage/all.info '$(CURDIR)/src/*' '$(CURDIR)/cli/*' '$(CURDIR)/server/*' \
+	    --output-file build/coverage/quarrel.info
 	lcov --list build/coverage/quarrel.info
 
 format: ## put the sources into the form of .clang-format

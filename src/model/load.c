@@ -286,9 +286,8 @@ static void unload_field(qrl_model *m, const qrl_tensor_row *row, int64_t layer)
         qrl_hparams_dims(&m->hparams, layer, dims);
         for (uint64_t i = 0; i < dims[row->depth] && list[i]; i++)
             m->ops->weight_destroy(m->backend, list[i]);
-        free(list);
     }
-    if (row->kind == QRL_HOST)
+    if (row->kind == QRL_MATRICES || row->kind == QRL_HOST)
         free(held);
 }
 

@@ -277,7 +277,7 @@ static bool at_function_end(qrl_reply *r) {
 static json_t *read_value(const json_t *schema, const char *text, size_t size) {
     const char *type = json_string_value(json_object_get(schema, "type"));
     json_t *v = type && strcmp(type, "string") == 0 ? NULL : json_loadb(text, size, JSON_DECODE_ANY, NULL);
-    if (v && json_is_string(v) && !type) { /* quotes that nobody asked for are the text's */
+    if (json_is_string(v) && !type) { /* quotes that nobody asked for are the text's */
         json_decref(v);
         v = NULL;
     }
