@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +36,10 @@ char *__wrap_strndup(const char *s, size_t n);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t n);
 void __wrap_free(void *p);
+void *__real_qrl_alloc_aligned(size_t bytes);
+void __real_qrl_free_aligned(void *p);
+void *__wrap_qrl_alloc_aligned(size_t bytes);
+void __wrap_qrl_free_aligned(void *p);
 
 /* Called by the test's thread, and by an engine's if it should allocate. */
 static bool refuse(void) {
@@ -81,6 +86,50 @@ void __wrap_free(void *p) {
     counter.live -= p != NULL;
     counter.bytes -= (long long)malloc_usable_size(p);
     __real_free(p);
+}
+
+/* Large ones are mappings (base/mem.c), whose size nobody else knows. */
+enum { LARGE = 2 << 20, MAX_LARGE = 256 };
+static struct {
+    pthread_mutex_t lock;
+    struct {
+        void *p;
+        size_t bytes;
+    } at[MAX_LARGE];
+} large = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The entry of p (NULL: a free one) becomes q of so many bytes; returns how many p had. */
+static size_t replace_large(const void *p, void *q, size_t bytes) {
+    size_t had = 0;
+    pthread_mutex_lock(&large.lock);
+    for (size_t i = 0; i < MAX_LARGE; i++)
+        if (large.at[i].p == p) {
+            had = large.at[i].bytes;
+            large.at[i].p = q;
+            large.at[i].bytes = bytes;
+            break;
+        }
+    pthread_mutex_unlock(&large.lock);
+    return had;
+}
+
+void *__wrap_qrl_alloc_aligned(size_t bytes) {
+    if (bytes < LARGE)
+        return __real_qrl_alloc_aligned(bytes); /* calls calloc */
+    void *p = refuse() ? NULL : __real_qrl_alloc_aligned(bytes);
+    if (p) {
+        replace_large(NULL, p, bytes);
+        counter.live++;
+        counter.bytes += (long long)bytes;
+    }
+    return p;
+}
+
+void __wrap_qrl_free_aligned(void *p) {
+    const size_t bytes = p ? replace_large(p, NULL, 0) : 0;
+    counter.live -= bytes != 0;
+    counter.bytes -= (long long)bytes;
+    __real_qrl_free_aligned(p);
 }
 
 typedef struct decoding {
