@@ -140,17 +140,23 @@ INLINE float weigh_values_q8(const qrl_attend *a, size_t r, const float *p, cons
 INLINE void add_values_q8(const qrl_attend *a, size_t first, int R, int V, size_t d, size_t n, uint32_t (*fours)[8],
                           const float *scale, const float *keep) {
     const int8_t *x = (const int8_t *)a->v + d * 4;
+    const int8_t *next = a->next_v && first == 0 ? (const int8_t *)a->next_v + d * 4 : x; /* as in score_four_q8 */
     vi sum[TILE_SUMS];
     UNROLL
     for (int i = 0; i < R * V; i++)
         sum[i] = vi_zero();
     UNROLL
-    for (size_t i = 0; i < 4; i++, x += a->v_dim * 4) {
+    for (size_t i = 0; i < 4; i++, x += a->v_dim * 4, next += a->v_dim * 4) {
         vi low[4], high[4];
         UNROLL
         for (int v = 0; v < V; v++) {
             low[v] = vi_load(x + v * VB);
             high[v] = vi_load(x + 4 * a->v_dim * 4 + v * VB);
+        }
+        UNROLL
+        for (int line = 0; line < V * VB; line += 64) {
+            __builtin_prefetch(next + line);
+            __builtin_prefetch(next + 4 * a->v_dim * 4 + line);
         }
         UNROLL
         for (int r = 0; r < R; r++) {
@@ -201,9 +207,6 @@ static void KERNEL(all_values_q8)(const qrl_attend *a, float (*p)[QRL_PAGE], con
             if (a->first[r] == a->end[r])
                 s[r] = -0.0f; /* x + 0 * this is x, be it a zero of either sign */
         }
-        if (a->next_v)
-            for (size_t i = from * QRL_PAGE; i < to * QRL_PAGE + 64; i += 64)
-                __builtin_prefetch((const char *)a->next_v + i);
         size_t r = 0;
         for (; r + 8 <= a->n_rows && VR == 16; r += 8)
             values_q8(a, r, 8, from, to, fours, s, keep);
