@@ -1,4 +1,6 @@
-/* quarrel bench: how fast a model runs here, and how near that is to what this machine can do. */
+/* quarrel bench: how fast a model runs here, and how near that is to what this machine can do. Machines change their
+ * speed within seconds, so the limits are measured again between repetitions, and each is compared with those of its
+ * time. */
 #include "cli.h"
 
 #include "base/clock.h"
@@ -15,17 +17,19 @@
 
 /* Tokens a second of the repetitions. */
 typedef struct series {
-    double *rates; /* [n], ascending once summed up */
+    double *rates;  /* [n]; these three ascending once summed up */
+    double *limits; /* [n] tokens a second that the machine's limits allowed then */
+    double *parts;  /* [n] rate by limit */
     size_t n;
-    double median, mean, deviation;
-    double limit; /* tokens a second that the machine's limits allow */
+    double median, mean, deviation, limit, part; /* limit, part: medians */
 } series;
 
 typedef struct job {
     qrl_model *model;
     qrl_session *session;
     qrl_model_info info;
-    qrl_limits limits;
+    qrl_limits now, limits; /* as measured last; the highest of all */
+    double looked;          /* when that was */
     uint32_t n_prompt, n_decode, depth;
     size_t reps;
     int32_t *tokens; /* [depth + max(n_prompt, n_decode)] */
@@ -39,9 +43,17 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static double median_of(double *x, size_t n) {
+    qsort(x, n, sizeof *x, ascending);
+    return n % 2 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
+}
+
 static void sum_up(series *s) {
-    qsort(s->rates, s->n, sizeof *s->rates, ascending);
-    s->median = s->n % 2 ? s->rates[s->n / 2] : 0.5 * (s->rates[s->n / 2 - 1] + s->rates[s->n / 2]);
+    if (!s->n)
+        return;
+    s->median = median_of(s->rates, s->n);
+    s->limit = median_of(s->limits, s->n);
+    s->part = median_of(s->parts, s->n);
     for (size_t i = 0; i < s->n; i++)
         s->mean += s->rates[i] / (double)s->n;
     for (size_t i = 0; i < s->n; i++)
@@ -53,13 +65,13 @@ static void sum_up(series *s) {
 static double prefill_limit(const job *j) {
     const double seen = j->depth + (j->n_prompt - 1) / 2.0; /* earlier positions, on average */
     const double floats = (double)j->info.prompt_macs_float + seen * (double)j->info.kv_macs;
-    return 1.0 / ((double)j->info.prompt_macs_int8 / j->limits.int8_macs + floats / j->limits.f32_macs);
+    return 1.0 / ((double)j->info.prompt_macs_int8 / j->now.int8_macs + floats / j->now.f32_macs);
 }
 
 /* The same if every weight and every cached key and value were read once for each token. */
 static double decode_limit(const job *j) {
     const double seen = j->depth + (j->n_decode - 1) / 2.0;
-    return j->limits.read_bytes / ((double)j->info.read_bytes + seen * j->kv_scale * (double)j->info.kv_read_bytes);
+    return j->now.read_bytes / ((double)j->info.read_bytes + seen * j->kv_scale * (double)j->info.kv_read_bytes);
 }
 
 static qrl_status time_prefill(job *j, double *out, qrl_error *err) {
@@ -79,39 +91,69 @@ static qrl_status time_decode(job *j, double *out, qrl_error *err) {
     return QRL_OK;
 }
 
+/* Measures the limits, unless that was a moment ago. */
+static qrl_status look(job *j, qrl_error *err) {
+    enum { MOMENT = 1 }; /* seconds */
+    if (j->looked > 0 && qrl_now() - j->looked < MOMENT)
+        return QRL_OK;
+    QRL_TRY(qrl_model_measure_limits(j->model, &j->now, err));
+    j->looked = qrl_now();
+    j->limits.int8_macs = fmax(j->limits.int8_macs, j->now.int8_macs);
+    j->limits.f32_macs = fmax(j->limits.f32_macs, j->now.f32_macs);
+    j->limits.bf16_macs = fmax(j->limits.bf16_macs, j->now.bf16_macs);
+    j->limits.read_bytes = fmax(j->limits.read_bytes, j->now.read_bytes);
+    return QRL_OK;
+}
+
+/* The repetitions of one kind, between limits before and after each. */
+static qrl_status repeat(job *j, series *s, qrl_status (*run)(job *j, double *out, qrl_error *err),
+                         double (*limit)(const job *j), cli_progress *bar, size_t *done, qrl_error *err) {
+    QRL_TRY(look(j, err));
+    while (s->n < j->reps) {
+        const double before = limit(j);
+        QRL_TRY(run(j, &s->rates[s->n], err));
+        QRL_TRY(look(j, err));
+        s->limits[s->n] = 0.5 * (before + limit(j));
+        s->parts[s->n] = s->rates[s->n] / s->limits[s->n];
+        s->n++;
+        cli_progress_update(bar, ++*done);
+    }
+    return QRL_OK;
+}
+
 static qrl_status measure(const cli *c, job *j, qrl_error *err) {
     cli_progress bar;
     double ignored;
     const size_t steps = (j->n_prompt ? j->reps : 0) + (j->n_decode ? j->reps : 0);
     size_t done = 0;
     cli_progress_begin(&bar, c, "measuring", steps, false);
-    QRL_TRY(qrl_model_measure_limits(j->model, &j->limits, err));
     if (j->depth)
         QRL_TRY(qrl_session_eval(j->session, j->tokens, j->depth, QRL_WANT_NONE, NULL, err));
-    if (j->n_prompt) /* the first run touches memory for the first time: not counted */
+    if (j->n_prompt) { /* the first run touches memory for the first time: not counted */
         QRL_TRY(time_prefill(j, &ignored, err));
-    for (size_t i = 0; j->n_prompt && i < j->reps; i++) {
-        QRL_TRY(time_prefill(j, &j->prefill.rates[j->prefill.n++], err));
-        cli_progress_update(&bar, ++done);
+        QRL_TRY(repeat(j, &j->prefill, time_prefill, prefill_limit, &bar, &done, err));
     }
     if (j->n_decode) {
         qrl_session_truncate(j->session, j->depth);
         QRL_TRY(qrl_session_eval(j->session, j->tokens + j->depth, 1, QRL_WANT_LAST, j->logits, err));
-    }
-    for (size_t i = 0; j->n_decode && i < j->reps; i++) {
-        QRL_TRY(time_decode(j, &j->decode.rates[j->decode.n++], err));
-        cli_progress_update(&bar, ++done);
+        QRL_TRY(repeat(j, &j->decode, time_decode, decode_limit, &bar, &done, err));
     }
     cli_progress_end(&bar);
-    if (j->n_prompt) {
-        sum_up(&j->prefill);
-        j->prefill.limit = prefill_limit(j);
-    }
-    if (j->n_decode) {
-        sum_up(&j->decode);
-        j->decode.limit = decode_limit(j);
-    }
+    sum_up(&j->prefill);
+    sum_up(&j->decode);
     return QRL_OK;
+}
+
+static qrl_status new_series(series *s, size_t n, qrl_error *err) {
+    QRL_TRY(qrl_new_array(&s->rates, n, "results", err));
+    QRL_TRY(qrl_new_array(&s->limits, n, "results", err));
+    return qrl_new_array(&s->parts, n, "results", err);
+}
+
+static void free_series(series *s) {
+    free(s->rates);
+    free(s->limits);
+    free(s->parts);
 }
 
 static qrl_status prepare(const cli *c, job *j, qrl_error *err) {
@@ -137,8 +179,8 @@ static qrl_status prepare(const cli *c, job *j, qrl_error *err) {
     for (size_t i = 0; i < n; i++)
         j->tokens[i] = (int32_t)(qrl_rng(0, i) % j->info.n_vocab);
     QRL_TRY(qrl_new_array(&j->logits, j->info.n_vocab, "logits", err));
-    QRL_TRY(qrl_new_array(&j->prefill.rates, j->reps, "results", err));
-    return qrl_new_array(&j->decode.rates, j->reps, "results", err);
+    QRL_TRY(new_series(&j->prefill, j->reps, err));
+    return new_series(&j->decode, j->reps, err);
 }
 
 /* ---- output ---- */
@@ -150,7 +192,7 @@ static void print_series(const cli *c, const char *name, uint32_t n, const serie
         c->out,
         "%s%-8s%s %5u tokens  %9.1f tokens/s  (%.1f to %.1f, deviation %.1f)  %s%.0f%%%s of the limit by %s, %.1f\n",
         cli_color(c, c->out, CLI_BOLD), name, cli_color(c, c->out, CLI_PLAIN), n, s->median, s->rates[0],
-        s->rates[s->n - 1], s->deviation, cli_color(c, c->out, CLI_GREEN), 100 * s->median / s->limit,
+        s->rates[s->n - 1], s->deviation, cli_color(c, c->out, CLI_GREEN), 100 * s->part,
         cli_color(c, c->out, CLI_PLAIN), limit, s->limit);
 }
 
@@ -180,7 +222,7 @@ static void json_series(cli_json *out, const char *key, uint32_t n, const series
     cli_json_float(out, "mean", s->mean, 6);
     cli_json_float(out, "deviation", s->deviation, 6);
     cli_json_float(out, "limit", s->limit, 6);
-    cli_json_float(out, "percent_of_limit", 100 * s->median / s->limit, 4);
+    cli_json_float(out, "percent_of_limit", 100 * s->part, 4);
     cli_json_end_object(out);
 }
 
@@ -225,8 +267,8 @@ static int bench_run(cli *c) {
     qrl_model_close(j.model);
     free(j.tokens);
     free(j.logits);
-    free(j.prefill.rates);
-    free(j.decode.rates);
+    free_series(&j.prefill);
+    free_series(&j.decode);
     return code;
 }
 
