@@ -3,6 +3,9 @@
  * rows past it. Which thread computes what, and in which tile, changes no bit: each output element
  * is one kernel lane's sum along k.
  *
+ * A feed-forward block is two of them: what gate and up give is activated in the cache and put into the tiles of the
+ * down product, which then begins with tiles that are ready.
+ *
  * A fine product (backend.h) has two tile rows for each row of activations, side by side: its 8-bit
  * values, and those of what they leave out. Their two sums are added. */
 #include "cpu/cpu_int.h"
