@@ -23,30 +23,28 @@ typedef struct block_scale {
     bool finite;
 } block_scale;
 
-/* top: bits of the largest |x| */
-static inline block_scale scale_of(uint32_t top) {
-    const float amax = qrl_bits_f32(top);
-    const bool finite = top < 0x7f800000u;
-    /* below 2^-120 the reciprocal would overflow: such a block is zero to every float that meets it */
-    const bool zero = top < (7u << 23);
+/* d and inv, unless the greatest value (its bits: top) is no number, or is below `least` and counts as zero. */
+static inline block_scale scale_unless(uint32_t top, uint32_t least, float d, float inv) {
+    const bool finite = top < 0x7f800000u, zero = top < least;
     return (block_scale){.d = !finite ? qrl_bits_f32(0x7fc00000u)
                               : zero  ? 0.0f
-                                      : amax / 127.0f,
-                         .inv = finite && !zero ? 127.0f / amax : 0.0f,
+                                      : d,
+                         .inv = finite && !zero ? inv : 0.0f,
                          .finite = finite};
 }
 
-/* Of weights of values in attention; top: bits of the largest sum of four of them. */
+/* top: bits of the largest |x|. Below 2^-120 the reciprocal would overflow: such a block is zero to every float that
+ * meets it. */
+static inline block_scale scale_of(uint32_t top) {
+    const float amax = qrl_bits_f32(top);
+    return scale_unless(top, 7u << 23, amax / 127.0f, 127.0f / amax);
+}
+
+/* Of weights of values in attention; top: bits of the largest sum of four of them. Below 2^-100 there is nothing to
+ * see beside the weights whose sum is 1 and more. */
 static inline block_scale scale_of_weights(uint32_t top) {
     const float most = qrl_bits_f32(top);
-    const bool finite = top < 0x7f800000u;
-    /* below 2^-100 there is nothing to see beside the weights whose sum is 1 and more */
-    const bool zero = top < (27u << 23);
-    return (block_scale){.d = !finite ? qrl_bits_f32(0x7fc00000u)
-                              : zero  ? 0.0f
-                                      : most * (1.0f / 255.0f),
-                         .inv = finite && !zero ? 255.0f / most : 0.0f,
-                         .finite = finite};
+    return scale_unless(top, 27u << 23, most * (1.0f / 255.0f), 255.0f / most);
 }
 
 static inline void put_sums(unsigned char *tile, size_t width, size_t lane, float d, int32_t sum0, int32_t sum1) {
