@@ -56,6 +56,7 @@ struct tile {
     qrl_attend a;
     size_t first[QRL_ATTN_ROWS], end[QRL_ATTN_ROWS]; /* positions that a row sees */
     size_t first_pos, last_pos;                      /* that any sees: [first_pos, last_pos) */
+    size_t first_all, last_all;                      /* that all see */
 };
 
 /* The positions that a row sees. */
@@ -79,12 +80,14 @@ static bool find_tile(const struct attention_job *j, size_t slot, size_t head, s
     t->to = t->from + QRL_ATTN_ROWS < n_rows ? t->from + QRL_ATTN_ROWS : n_rows;
     if (t->from >= n_rows)
         return false;
-    t->first_pos = SIZE_MAX;
-    t->last_pos = 0;
+    t->first_pos = t->last_all = SIZE_MAX;
+    t->last_pos = t->first_all = 0;
     for (size_t r = 0; r < t->to - t->from; r++) {
         set_view(j->op, t->span, (t->from + r) / j->group, &t->first[r], &t->end[r]);
         t->first_pos = t->first[r] < t->first_pos ? t->first[r] : t->first_pos;
         t->last_pos = t->end[r] > t->last_pos ? t->end[r] : t->last_pos;
+        t->first_all = t->first[r] > t->first_all ? t->first[r] : t->first_all;
+        t->last_all = t->end[r] < t->last_all ? t->end[r] : t->last_all;
     }
     return true;
 }
@@ -104,7 +107,7 @@ static void put_query(const qrl_kernels *kernels, const qrl_attention_op *op, co
     const size_t dim = op->kv.k_dim;
     if (qrl_kv_rotates(op->kv.type_k)) {
         memcpy(scratch->floats, x, dim * sizeof *x);
-        qrl_kv_rotate(scratch->floats, dim);
+        kernels->rotate(scratch->floats, dim);
         x = scratch->floats;
     }
     if (op->kv.type_k == QRL_KV_Q8_0) {
@@ -152,13 +155,19 @@ static void point_to_page(const struct attention_job *j, struct tile *t, size_t 
 /* One page for the rows of a tile. */
 static void attend_page(const struct attention_job *j, struct tile *t, size_t pos) {
     qrl_attend *a = &t->a;
-    for (size_t r = 0; r < a->n_rows; r++) {
+    a->whole = pos >= t->first_all && pos + QRL_PAGE <= t->last_all;
+    if (a->whole) {
+        memset(a->first, 0, a->n_rows);
+        memset(a->end, QRL_PAGE, a->n_rows);
+    }
+    for (size_t r = 0; r < a->n_rows && !a->whole; r++) {
         const size_t from = t->first[r] > pos ? t->first[r] - pos : 0;
         const size_t left = t->end[r] > pos ? t->end[r] - pos : 0, to = left < QRL_PAGE ? left : QRL_PAGE;
         a->first[r] = from < to ? (uint8_t)from : 0;
         a->end[r] = from < to ? (uint8_t)to : 0;
-        a->at[r] = (int32_t)(t->span->pos + (t->from + r) / j->group) - (int32_t)pos;
     }
+    for (size_t r = 0; r < a->n_rows && a->sloped; r++)
+        a->at[r] = (int32_t)(t->span->pos + (t->from + r) / j->group) - (int32_t)pos;
     point_to_page(j, t, pos);
     j->b->kernels->attend(a);
 }
@@ -181,27 +190,34 @@ static void attend_segment(const struct attention_job *j, struct tile *t, size_t
         attend_page(j, t, pos);
 }
 
-/* Row r of `part`, the sums of a segment, to those of all segments before. */
-static void merge_row(const struct attention_job *j, const struct tile *t, size_t segment, size_t r,
-                      const struct sums *total, const struct sums *part) {
-    const size_t begin = segment * QRL_ATTN_SEGMENT, v_dim = j->op->kv.v_dim;
-    if (t->end[r] <= begin || t->first[r] >= begin + QRL_ATTN_SEGMENT)
-        return;
-    float *to = total->acc + r * v_dim, scale[2];
-    const float *from = part->acc + r * v_dim;
-    if (t->first[r] / QRL_ATTN_SEGMENT == segment) {
-        memcpy(to, from, v_dim * sizeof *to);
-        total->max[r] = part->max[r];
-        total->sum[r] = part->sum[r];
-        return;
+/* Rows [from, to) of `part`, the sums of a segment, to those of all segments before. */
+static void merge_rows(const struct attention_job *j, const struct tile *t, size_t segment, size_t from, size_t to,
+                       const struct sums *total, const struct sums *part) {
+    const size_t begin = segment * QRL_ATTN_SEGMENT, v_dim = j->op->kv.v_dim, n = to - from;
+    const qrl_kernels *k = j->b->kernels;
+    float scale[2 * QRL_ATTN_ROWS] = {0};
+    for (size_t r = from; r < to; r++) {
+        const bool begins = t->first[r] >= begin; /* nothing stands in the total yet */
+        const float old = begins ? part->max[r] : total->max[r], max = part->max[r] > old ? part->max[r] : old;
+        scale[r - from] = old - max;
+        scale[n + r - from] = part->max[r] - max;
     }
-    const float max = part->max[r] > total->max[r] ? part->max[r] : total->max[r];
-    scale[0] = total->max[r] - max;
-    scale[1] = part->max[r] - max;
-    j->b->kernels->exp(scale, scale, 2);
-    j->b->kernels->mix(to, from, v_dim, scale[0], scale[1]);
-    j->b->kernels->mix(&total->sum[r], &part->sum[r], 1, scale[0], scale[1]);
-    total->max[r] = max;
+    k->exp(scale, scale, 2 * n);
+    for (size_t r = from; r < to; r++) {
+        float *acc = total->acc + r * v_dim;
+        const float *add = part->acc + r * v_dim;
+        if (t->end[r] <= begin || t->first[r] >= begin + QRL_ATTN_SEGMENT)
+            continue;
+        if (t->first[r] / QRL_ATTN_SEGMENT == segment) {
+            memcpy(acc, add, v_dim * sizeof *acc);
+            total->max[r] = part->max[r];
+            total->sum[r] = part->sum[r];
+            continue;
+        }
+        k->mix(acc, add, v_dim, scale[r - from], scale[n + r - from]);
+        k->mix(&total->sum[r], &part->sum[r], 1, scale[r - from], scale[n + r - from]);
+        total->max[r] = part->max[r] > total->max[r] ? part->max[r] : total->max[r];
+    }
 }
 
 /* A row's sums to what attention gives. */
@@ -209,7 +225,7 @@ static void finish_row(const struct attention_job *j, const struct tile *t, size
     const qrl_kv_layer *kv = &j->op->kv;
     float *out = j->op->out + row_offset(j, t, r, kv->v_dim), *acc = total->acc + r * kv->v_dim;
     if (qrl_kv_rotates(kv->type_v))
-        qrl_kv_rotate(acc, kv->v_dim);
+        j->b->kernels->rotate(acc, kv->v_dim);
     const float inv = 1.0f / total->sum[r];
     for (size_t d = 0; d < kv->v_dim; d++)
         out[d] = acc[d] * inv;
@@ -238,8 +254,7 @@ static void tile_task(void *context, size_t task, int thread) {
     load_queries(j, &t, &scratch);
     for (size_t s = t.first_pos / QRL_ATTN_SEGMENT; s * QRL_ATTN_SEGMENT < t.last_pos; s++) {
         attend_segment(j, &t, s, &part);
-        for (size_t r = 0; r < t.a.n_rows; r++)
-            merge_row(j, &t, s, r, &total, &part);
+        merge_rows(j, &t, s, 0, t.a.n_rows, &total, &part);
     }
     for (size_t r = 0; r < t.a.n_rows; r++)
         finish_row(j, &t, r, &total);
@@ -286,7 +301,7 @@ static void merge_task(void *context, size_t task, int thread) {
     const struct sums total = sums_at(j, slot, head, 0);
     for (size_t i = 0; i < j->n_segments; i++) {
         const struct sums part = sums_at(j, slot, head, 1 + i);
-        merge_row(j, &t, j->first + i, r, &total, &part);
+        merge_rows(j, &t, j->first + i, r, r + 1, &total, &part);
     }
     if (j->ends)
         finish_row(j, &t, r, &total);

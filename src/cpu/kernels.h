@@ -97,6 +97,7 @@ typedef struct qrl_attend {
     float *floats;               /* scratch: [2 * QRL_PAGE * the larger of both, in whole blocks of 32] */
     const void *next_k, *next_v; /* of the page that comes next, to be asked for meanwhile; or NULL */
     uint8_t first[QRL_ATTN_ROWS], end[QRL_ATTN_ROWS];
+    bool whole; /* every row sees the whole page */
     size_t n_rows, k_dim, v_dim;
     float scale;
     float softcap;              /* 0: none */
@@ -112,6 +113,10 @@ typedef struct qrl_kernels {
     void (*attend)(const qrl_attend *a);
     /* A query x [dim] and the scale of the scores into row r of `out`. */
     void (*quantize_query)(const float *x, size_t dim, float scale, size_t r, const qrl_query8 *out);
+    /* In place: each part of a row x [dim] is turned by a Hadamard matrix (kv_impl.h). */
+    void (*rotate)(float *x, size_t dim);
+    /* A row x [dim] of a head's keys or values, which is position `at` of a page of Q8_0. */
+    void (*put_q8)(bool keys, unsigned char *page, size_t dim, size_t at, const float *x);
     /* A head's keys or values of a page, as they lie in the cache (F16 and Q4_0; others are used where they lie), to
      * out: [dim][QRL_PAGE] keys, [QRL_PAGE][dim] values. */
     void (*unpack_kv)(qrl_kv_type type, bool keys, const void *page, size_t dim, float *out);

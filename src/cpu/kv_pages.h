@@ -1,4 +1,4 @@
-/* Inside cpu/: where a page's parts lie, and the rotation of 4-bit types. */
+/* Inside cpu/: where a page's parts lie, and scratch for them. */
 #ifndef QRL_CPU_KV_PAGES_H
 #define QRL_CPU_KV_PAGES_H
 
@@ -51,7 +51,5 @@ static inline unsigned char *qrl_kv_page(const qrl_kv_layer *kv, const qrl_span 
     const size_t bytes = qrl_kv_key_bytes(kv->type_k, kv->k_dim) + qrl_kv_value_bytes(kv->type_v, kv->v_dim);
     return (unsigned char *)kv->data + (page * kv->n_head_kv + head) * bytes;
 }
-
-void qrl_kv_rotate(float *x, size_t dim);
 
 #endif

@@ -10,26 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-/* In place: y = H x / sqrt(n) for each part of n values, n the greatest power of two that divides dim, at most
- * 128. H is symmetric and H H = n, so turning twice is the identity (but for rounding). */
-void qrl_kv_rotate(float *x, size_t dim) {
-    size_t n = 1;
-    while (n < 128 && dim % (2 * n) == 0)
-        n *= 2;
-    const float scale = 1.0f / sqrtf((float)n);
-    for (size_t part = 0; part < dim; part += n) {
-        for (size_t half = 1; half < n; half *= 2)
-            for (size_t i = 0; i < n; i += 2 * half)
-                for (size_t j = i; j < i + half; j++) {
-                    const float a = x[part + j], b = x[part + j + half];
-                    x[part + j] = a + b;
-                    x[part + j + half] = a - b;
-                }
-        for (size_t i = 0; i < n; i++)
-            x[part + i] *= scale;
-    }
-}
-
 /* To the nearest integer, ties to even; NaN becomes `least` (its block's scale tells of it). */
 static int quantize(float x, int least, int most) {
     const float magic = 12582912.0f; /* 1.5 * 2^23 */
@@ -61,51 +41,18 @@ static float fit_q4(const float *x, size_t n, float most, float *inverse) {
     return scale;
 }
 
-/* The scale of a block, as a half, and what to multiply its values with. A block with an infinity or NaN
+/* The scale of a block of Q4_0, as a half, and what to multiply its values with. A block with an infinity or NaN
  * gets such a scale: the failure reaches the logits. */
-static float block_scale(const float *x, size_t n, bool q4, uint16_t *scale) {
+static float block_scale(const float *x, size_t n, uint16_t *scale) {
     float most = 0; /* the value of the greatest magnitude, with its sign */
     bool broken = false;
     for (size_t i = 0; i < n; i++) {
         broken = broken || !(fabsf(x[i]) <= 3e38f);
         most = fabsf(x[i]) > fabsf(most) ? x[i] : most;
     }
-    float inverse;
-    if (q4 && !broken) {
-        *scale = qrl_f32_to_f16(fit_q4(x, n, most, &inverse));
-        return inverse;
-    }
-    *scale = broken ? 0x7e00 : qrl_f32_to_f16(fabsf(most) / 127.0f);
-    const float d = qrl_f16_to_f32(*scale);
-    return d != 0.0f && fabsf(d) < (float)INFINITY ? 1.0f / d : 0.0f;
-}
-
-/* Keys x [dim] of Q8_0 of position `at` into the page. */
-static void put_keys_q8(unsigned char *page, size_t dim, size_t at, const float *x) {
-    const size_t n_fours = (dim + 3) / 4;
-    uint16_t *scale = (uint16_t *)(void *)(page + n_fours * 4 * QRL_PAGE) + at;
-    for (size_t from = 0; from < dim; from += 32, scale += QRL_PAGE) {
-        const size_t n = dim - from < 32 ? dim - from : 32;
-        const float inverse = block_scale(x + from, n, false, scale);
-        int8_t q[32] = {0};
-        for (size_t i = 0; i < n; i++)
-            q[i] = (int8_t)quantize(x[from + i] * inverse, -127, 127);
-        for (size_t i = 0; i < (n + 3) / 4; i++)
-            memcpy(page + ((from / 4 + i) * QRL_PAGE + at) * 4, q + 4 * i, 4);
-    }
-}
-
-/* Values, likewise. */
-static void put_values_q8(unsigned char *page, size_t dim, size_t at, const float *x) {
-    const size_t block = qrl_kv_value_block(dim);
-    uint16_t *scale = (uint16_t *)(void *)(page + QRL_PAGE * dim) + at;
-    int8_t *out = (int8_t *)page + qrl_kv_four(at) * dim * 4 + qrl_kv_place(at);
-    for (size_t from = 0; from < dim; from += block, scale += QRL_PAGE) {
-        const size_t to = from + block < dim ? from + block : dim;
-        const float inverse = block_scale(x + from, to - from, false, scale);
-        for (size_t i = from; i < to; i++)
-            out[4 * i] = (int8_t)quantize(x[i] * inverse, -127, 127);
-    }
+    float inverse = 0;
+    *scale = broken ? 0x7e00 : qrl_f32_to_f16(fit_q4(x, n, most, &inverse));
+    return inverse;
 }
 
 /* Row x [dim] of position `at` in the page. step: from one dimension to the next, in values. */
@@ -133,13 +80,13 @@ static void put_row(const qrl_kernels *k, qrl_kv_type type, bool keys, unsigned 
         return;
     }
     if (type == QRL_KV_Q8_0) {
-        (keys ? put_keys_q8 : put_values_q8)(page, dim, at, x);
+        k->put_q8(keys, page, dim, at, x);
         return;
     }
     uint16_t *scales = (uint16_t *)(void *)(page + QRL_PAGE * dim / 2);
     for (size_t b = 0; b < blocks; b++) {
         const size_t begin = b * 32, n = dim - begin < 32 ? dim - begin : 32;
-        const float inverse = block_scale(x + begin, n, true, scales + (keys ? b * QRL_PAGE + at : at * blocks + b));
+        const float inverse = block_scale(x + begin, n, scales + (keys ? b * QRL_PAGE + at : at * blocks + b));
         for (size_t i = begin; i < begin + n; i += 2) {
             const int low = quantize(x[i] * inverse, -8, 7) + 8, high = quantize(x[i + 1] * inverse, -8, 7) + 8;
             page[keys ? i / 2 * QRL_PAGE + at : at * (dim / 2) + i / 2] = (unsigned char)(low | high << 4);
@@ -158,7 +105,7 @@ static void store_part(const qrl_kernels *k, const qrl_kv_layer *kv, bool keys, 
     const size_t dim = keys ? kv->k_dim : kv->v_dim;
     if (qrl_kv_rotates(type)) {
         memcpy(scratch, x, dim * sizeof *x);
-        qrl_kv_rotate(scratch, dim);
+        k->rotate(scratch, dim);
         x = scratch;
     }
     put_row(k, type, keys, page, dim, at, x);

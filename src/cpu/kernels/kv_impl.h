@@ -1,8 +1,10 @@
-/* Keys and values to F16, packed pages of them to floats, and queries to integers; the layout stands at qrl_kv_layer in
- * backend/backend.h. Every value is one exact conversion, or one product of an integer and a scale, so any
- * instruction set gives the same bits. */
+/* Keys and values to F16 and Q8_0, packed pages of them to floats, their rotation, and queries to integers; the layout
+ * stands at qrl_kv_layer in backend/backend.h. Every value is one exact conversion, or one product of an integer and a
+ * scale, so any instruction set gives the same bits. */
 #include "base/half.h"
 #include "cpu/kernels/quantize.h"
+
+#include <math.h>
 
 /* Exact, as qrl_f16_to_f32, without its branches. */
 static inline float KERNEL(half)(uint16_t h) {
@@ -93,8 +95,162 @@ static void KERNEL(unpack_kv)(qrl_kv_type type, bool keys, const void *page, siz
         (keys ? KERNEL(unpack_keys_q4) : KERNEL(unpack_values_q4))(page, scale4, dim, out);
 }
 
+#ifdef HAVE_VECTORS
+/* Sums and differences of lanes 1, 2 and 4 apart. Differences are sums with what is negated, which are the same bits.
+ */
+INLINE __m256 turn_lanes(__m256 x) {
+    const __m256 sign1 = _mm256_setr_ps(0, -0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f);
+    const __m256 sign2 = _mm256_setr_ps(0, 0, -0.0f, -0.0f, 0, 0, -0.0f, -0.0f);
+    const __m256 sign4 = _mm256_setr_ps(0, 0, 0, 0, -0.0f, -0.0f, -0.0f, -0.0f);
+    x = _mm256_add_ps(_mm256_permute_ps(x, 0xb1), _mm256_xor_ps(x, sign1));
+    x = _mm256_add_ps(_mm256_permute_ps(x, 0x4e), _mm256_xor_ps(x, sign2));
+    return _mm256_add_ps(_mm256_permute2f128_ps(x, x, 1), _mm256_xor_ps(x, sign4));
+}
+
+/* A part of 8, 16, 32, 64 or 128 values. */
+static void KERNEL(rotate_part)(float *x, size_t n, float scale) {
+    __m256 v[16], by = _mm256_set1_ps(scale);
+    const size_t n_vectors = n / 8;
+    for (size_t i = 0; i < n_vectors; i++)
+        v[i] = turn_lanes(_mm256_loadu_ps(x + 8 * i));
+    for (size_t half = 1; half < n_vectors; half *= 2)
+        for (size_t i = 0; i < n_vectors; i += 2 * half)
+            for (size_t j = i; j < i + half; j++) {
+                const __m256 a = v[j], b = v[j + half];
+                v[j] = _mm256_add_ps(a, b);
+                v[j + half] = _mm256_sub_ps(a, b);
+            }
+    for (size_t i = 0; i < n_vectors; i++)
+        _mm256_storeu_ps(x + 8 * i, _mm256_mul_ps(v[i], by));
+}
+#endif
+
+/* In place: y = H x / sqrt(n) for each part of n values, n the greatest power of two that divides dim, at most
+ * 128. H is symmetric and H H = n, so turning twice is the identity (but for rounding). */
+static void KERNEL(rotate)(float *x, size_t dim) {
+    size_t n = 1;
+    while (n < 128 && dim % (2 * n) == 0)
+        n *= 2;
+    const float scale = 1.0f / sqrtf((float)n);
+    for (size_t part = 0; part < dim; part += n, x += n) {
+#ifdef HAVE_VECTORS
+        if (n >= 8) {
+            KERNEL(rotate_part)(x, n, scale);
+            continue;
+        }
+#endif
+        for (size_t half = 1; half < n; half *= 2)
+            for (size_t i = 0; i < n; i += 2 * half)
+                for (size_t j = i; j < i + half; j++) {
+                    const float a = x[j], b = x[j + half];
+                    x[j] = a + b;
+                    x[j + half] = a - b;
+                }
+        for (size_t i = 0; i < n; i++)
+            x[i] *= scale;
+    }
+}
+
+/* The largest |x| among its bit patterns; n: 128 at most. */
+static uint32_t KERNEL(top_of)(const float *x, size_t n) {
+    uint32_t top = 0;
+    size_t i = 0;
+#ifdef HAVE_VECTORS
+    __m256i most = _mm256_setzero_si256();
+    for (; i + 8 <= n; i += 8)
+        most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)(x + i)),
+                                                       _mm256_set1_epi32(0x7fffffff)));
+    top = largest(most);
+#endif
+    for (; i < n; i++) {
+        const uint32_t bits = qrl_f32_bits(x[i]) & 0x7fffffffu;
+        top = top > bits ? top : bits;
+    }
+    return top;
+}
+
+/* n values of a block, 128 at most, to Q8_0; returns the scale. Rounded to nearest, ties to even. A block with an
+ * infinity or NaN gets NaN as its scale, so that the failure reaches the logits, and -127 for what is not 0 by 0. */
+static uint16_t KERNEL(to_q8)(const float *x, size_t n, int8_t *q) {
+    const float amax = qrl_bits_f32(KERNEL(top_of)(x, n));
+    const uint16_t scale = amax <= 3e38f ? qrl_f32_to_f16(amax / 127.0f) : 0x7e00;
+    const float d = qrl_f16_to_f32(scale), inverse = d != 0.0f && d < (float)INFINITY ? 1.0f / d : 0.0f;
+    size_t i = 0;
+#ifdef HAVE_VECTORS
+    const __m256 least = _mm256_set1_ps(-127.0f), most = _mm256_set1_ps(127.0f), round = _mm256_set1_ps(ROUND);
+    for (; i + 8 <= n; i += 8) {
+        const __m256 y = _mm256_mul_ps(_mm256_loadu_ps(x + i), _mm256_set1_ps(inverse));
+        const __m256 z = _mm256_min_ps(_mm256_max_ps(y, least), most); /* NaN: the second */
+        const __m256i bits = _mm256_castps_si256(_mm256_add_ps(z, round)), zero = _mm256_setzero_si256();
+        const __m256i v = _mm256_sub_epi32(bits, _mm256_castps_si256(round));
+        const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(v, zero), zero); /* 4 of each half */
+        const int32_t low = _mm256_extract_epi32(bytes, 0), high = _mm256_extract_epi32(bytes, 4);
+        memcpy(q + i, &low, 4);
+        memcpy(q + i + 4, &high, 4);
+    }
+#endif
+    for (; i < n; i++) {
+        const float y = x[i] * inverse, z = y > -127.0f ? y < 127.0f ? y : 127.0f : -127.0f;
+        q[i] = (int8_t)(qrl_f32_bits(z + ROUND) - qrl_f32_bits(ROUND));
+    }
+    return scale;
+}
+
+static void KERNEL(put_q8)(bool keys, unsigned char *page, size_t dim, size_t at, const float *x) {
+    const size_t bytes = keys ? (dim + 3) / 4 * 4 : dim, block = keys ? 32 : qrl_kv_value_block(dim);
+    uint16_t *scale = (uint16_t *)(void *)(page + bytes * QRL_PAGE) + at;
+    unsigned char *values = page + qrl_kv_four(at) * dim * 4 + qrl_kv_place(at);
+    for (size_t from = 0; from < dim; from += block, scale += QRL_PAGE) {
+        const size_t n = dim - from < block ? dim - from : block;
+        int8_t q[128] = {0};
+        *scale = KERNEL(to_q8)(x + from, n, q);
+        for (size_t i = 0; keys && i < (n + 3) / 4; i++)
+            memcpy(page + ((from / 4 + i) * QRL_PAGE + at) * 4, q + 4 * i, 4);
+        for (size_t i = 0; !keys && i < n; i++)
+            values[4 * (from + i)] = (unsigned char)q[i];
+    }
+}
+
 /* As activations are (quantize.h), but for what stands for the largest value of a block: of dimensions 2i and 2i + 1
  * also their sum. So products with 8 bits without a sign fit into 16 bits in pairs: 255 * 128 < 32768. */
+#ifdef HAVE_VECTORS
+static void KERNEL(quantize_query)(const float *x, size_t dim, float scale, size_t r, const qrl_query8 *out) {
+    const __m256i abs = _mm256_set1_epi32(0x7fffffff), round = _mm256_castps_si256(_mm256_set1_ps(ROUND));
+    for (size_t b = 0; b * 32 < dim; b++) {
+        float part[32] = {0};
+        const float *from = x + b * 32;
+        if (dim - b * 32 < 32)
+            from = memcpy(part, from, (dim - b * 32) * sizeof *part);
+        __m256 v[4];
+        __m256i q[4], top = _mm256_setzero_si256();
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            v[i] = _mm256_loadu_ps(from + 8 * i);
+            const __m256 two = _mm256_add_ps(v[i], _mm256_permute_ps(v[i], 0xb1));
+            top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(v[i]), abs));
+            top = _mm256_max_epu32(top, _mm256_and_si256(_mm256_castps_si256(two), abs));
+        }
+        const block_scale s = scale_of(largest(top));
+        const __m256 keep = _mm256_castsi256_ps(_mm256_set1_epi32(s.finite ? -1 : 0));
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            const __m256 y = _mm256_mul_ps(_mm256_and_ps(v[i], keep), _mm256_set1_ps(s.inv));
+            q[i] = _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(y, _mm256_set1_ps(ROUND))), round);
+        }
+        /* fours 0, 2, 4, 6 in the low half, 1, 3, 5, 7 in the high one */
+        const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+        uint32_t fours[8];
+        _mm256_storeu_si256((__m256i *)(void *)fours, bytes);
+        for (size_t i = 0; i < 8; i++)
+            memcpy(out->q + ((b * 8 + i) * QRL_ATTN_ROWS + r) * 4, &fours[i / 2 + i % 2 * 4], 4);
+        __m256i sum = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes), _mm256_set1_epi16(1));
+        sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0x4e));
+        sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0xb1));
+        out->scale[b * QRL_ATTN_ROWS + r] = s.d * scale;
+        out->start[b * QRL_ATTN_ROWS + r] = -128 * (_mm256_extract_epi32(sum, 0) + _mm256_extract_epi32(sum, 4));
+    }
+}
+#else
 static void KERNEL(quantize_query)(const float *x, size_t dim, float scale, size_t r, const qrl_query8 *out) {
     for (size_t b = 0; b * 32 < dim; b++) {
         float v[32] = {0};
@@ -118,3 +274,4 @@ static void KERNEL(quantize_query)(const float *x, size_t dim, float scale, size
         out->start[b * QRL_ATTN_ROWS + r] = -128 * sum;
     }
 }
+#endif

@@ -7,8 +7,8 @@
 
 #include "backend/backend.h"
 #include "cpu/kernels/unroll.h"
-#include "cpu/kernels/kv_impl.h"
 #include "cpu/kernels/quantize_avx2.h"
+#include "cpu/kernels/kv_impl.h"
 #include "cpu/kernels/attend_impl.h"
 #include "cpu/kernels/limits_impl.h"
 extern const qrl_gemm PASTE(qrl_, SET, _gemm)[QRL_TYPE_COUNT];
@@ -18,6 +18,8 @@ const qrl_kernels PASTE(qrl_kernels_, SET, ) = {
     .gemm = PASTE(qrl_, SET, _gemm),
     .attend = KERNEL(attend),
     .quantize_query = KERNEL(quantize_query),
+    .rotate = KERNEL(rotate),
+    .put_q8 = KERNEL(put_q8),
     .unpack_kv = KERNEL(unpack_kv),
     .mix = KERNEL(mix),
     .to_f16 = KERNEL(to_f16),

@@ -138,7 +138,7 @@ static void check_values(const qrl_backend *b, const qrl_kv_layer *kv, const dat
             read_page(b, kv, pos, h, keys, out);
             memcpy(turned, (keys ? d->k : d->v) + (pos * HEADS + h) * dim, dim * sizeof *turned);
             if (qrl_kv_rotates(type))
-                qrl_kv_rotate(turned, dim);
+                qrl_kernels_scalar.rotate(turned, dim);
             for (size_t i = 0; i < dim; i++) {
                 const size_t j = pos % QRL_PAGE;
                 const double x = (double)out[keys ? i * QRL_PAGE + j : j * dim + i];
@@ -226,7 +226,7 @@ static void attend_exactly(const qrl_backend *b, const qrl_kv_layer *kv, const f
     float turned[MAX_DIM];
     double s[N_POS], most = -1e30, off = 0, total = 0, size[MAX_DIM] = {0};
     memcpy(turned, q, kv->k_dim * sizeof *q);
-    qrl_kv_rotate(turned, kv->k_dim);
+    qrl_kernels_scalar.rotate(turned, kv->k_dim);
     for (size_t j = 0; j <= pos; j++) {
         double error = 0;
         read_page(b, kv, j, head, true, k);
@@ -286,7 +286,7 @@ static void test_against_doubles(void **state) {
             const size_t pos = row / (HEADS * GROUP), head = row % (HEADS * GROUP) / GROUP;
             float *out = d->out + row * kv.v_dim;
             attend_exactly(b, &kv, d->q + row * kv.k_dim, pos, head, want, limit);
-            qrl_kv_rotate(out, kv.v_dim);
+            qrl_kernels_scalar.rotate(out, kv.v_dim);
             for (size_t i = 0; i < kv.v_dim; i++) {
                 error += pow((double)out[i] - want[i], 2);
                 total += pow(want[i], 2);
