@@ -22,8 +22,9 @@ enum {
  *     int8_t q[width][32];
  *     float d[width];       x = d * q
  *     float s[3][width];    d * (sum of q over the unit, its first half, its second half)
- *     int32_t n[3][width];  minus those sums, as integers; where products of 4 bytes are one instruction
- *                           (avx512vnni), what they rather begin with: 0x4b400000 - 128 * the sum
+ *     int16_t n[3][width][2]; minus those sums' parts, as integers: of values 4i and 4i + 1, of 4i + 2 and 4i + 3.
+ *                           Where products of 4 bytes are one instruction (avx512vnni), n is what they begin
+ *                           with: int32_t, 0x4b400000 - 128 * the sum
  *     4 bytes a row of padding, so that a unit of one row is a cache line                        */
 #define QRL_QACT_BYTES(width)      ((size_t)64 * (size_t)(width))
 #define QRL_QACT_D(unit, width)    ((unit) + 32 * (size_t)(width))

@@ -105,11 +105,17 @@ static inline bool qrl_head_dual(qrl_head head) {
     return head == QRL_HEAD_KM16 || head == QRL_HEAD_K16 || head == QRL_HEAD_F32X2;
 }
 
-/* How many chunks of products are summed in 16 bits, without VNNI: each is 2 of at most u * 127. 1: bytes above 127,
- * which take the sign trick (gemm_impl.h). */
+/* How many chunks of products are summed in 16 bits, without VNNI: each is 2 of at most 127 times the weight's
+ * magnitude; all of a unit, or of a half with a scale of its own, where there is an offset. 1: bytes above 127, which
+ * take the sign trick (gemm_impl.h). */
 static inline int qrl_sums_of_16_bits(int planes, int offset, int lut, qrl_head head) {
-    const int u = lut == QRL_LUT_FP4 ? 28 : planes == 4 ? 15 : planes == 41 ? 31 : planes == 42 ? 63 : 7;
-    const int sums = 0x7fff / (2 * 127 * u);
+    const int most = lut == QRL_LUT_FP4 ? 12
+                     : offset           ? offset
+                     : planes == 4      ? 15
+                     : planes == 41     ? 31
+                     : planes == 42     ? 63
+                                        : 7;
+    const int sums = 0x7fff / (2 * 127 * most);
     return offset == 128 ? 1 : sums >= 8 && !qrl_head_dual(head) ? 8 : sums >= 4 ? 4 : 2;
 }
 

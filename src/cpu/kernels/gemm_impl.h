@@ -106,18 +106,20 @@ INLINE void ask(const unsigned char *p, size_t bytes, const qrl_ahead *ahead) {
         __builtin_prefetch(p + ahead->far + b, 0, 2);
 }
 
-/* Minus the offset times a sum of activations: where products of offset weights begin. */
+/* Minus the offset times a sum of activations: where products of offset weights begin, in 32 bits with VNNI, else
+ * in 16. */
 INLINE vi offset_sum(const unsigned char *n, int offset) {
     if (HAVE_DPBUSD) /* MAGIC - 128 * the sum */
         return vi_sra32(vi_sub32(vi_bcast32(n), vi_set32(MAGIC)), 7 - log2_of(offset));
-    return vi_sll32(vi_bcast32(n), log2_of(offset)); /* minus the sum */
+    return vi_sll16(vi_bcast32(n), log2_of(offset)); /* minus the sums */
 }
 
 /* V vectors of rows (from row r of the group) by T activation rows.
  *
- * Without VNNI the products of bytes are summed in 16 bits as long as they cannot overflow: `sums`
- * chunks of 2 products of at most umax * 127; bytes above 127 take the sign trick instead, in which
- * the weight's sign moves to the activation. */
+ * Without VNNI the products of bytes are summed in 16 bits as long as the result fits: `sums` chunks of 2
+ * products. Where weights have an offset its part is there from the start, so that what counts is the
+ * weights' magnitude (what overflows on the way comes back). Bytes above 127 take the sign trick instead,
+ * in which the weight's sign moves to the activation. */
 INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units, int T, int V,
                       const unsigned char *group, size_t n_units, qrl_ahead ahead, const unsigned char *tile,
                       float *out, size_t out_stride, size_t r) {
@@ -126,7 +128,7 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
     const int bytes8 = offset == 128;
-    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head);
+    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
     const int use_offset = offset && (HAVE_DPBUSD || !bytes8);
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
     const vi table =
@@ -162,7 +164,7 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                     const unsigned char *n = QRL_QACT_N(tile, T, dual ? 1 + c / 4 : 0) + 4 * t;
                     UNROLL
                     for (int v = 0; v < V; v++)
-                        isum[t][v] = use_offset ? offset_sum(n, offset) : vi_zero();
+                        isum[t][v] = isum16[t][v] = use_offset ? offset_sum(n, offset) : vi_zero();
                 }
                 UNROLL
                 for (int v = 0; v < V; v++) {
@@ -177,11 +179,13 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                             isum[t][v] = vi_dpbusd(isum[t][v], w, a);
                         else {
                             const vi p = bytes8 ? vi_maddubs(wa, vi_sign8(a, ws)) : vi_maddubs(w, a);
-                            isum16[t][v] = c % sums == 0 ? p : vi_add16(isum16[t][v], p);
+                            isum16[t][v] = c % sums == 0 && !use_offset ? p : vi_add16(isum16[t][v], p);
                             if (sums > 2)
                                 KEEP(isum16[t][v]);
-                            if (c % sums == sums - 1)
-                                isum[t][v] = vi_add32(isum[t][v], vi_madd16(isum16[t][v], vi_set16(1)));
+                            if (c % sums == sums - 1) {
+                                const vi sum = vi_madd16(isum16[t][v], vi_set16(1));
+                                isum[t][v] = c % chain == sums - 1 ? sum : vi_add32(isum[t][v], sum);
+                            }
                         }
                     }
                 }
@@ -278,8 +282,8 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
     const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
-    const int bytes8 = offset == 128;
-    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head);
+    const int bytes8 = offset == 128, use_offset = offset && !bytes8;
+    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
     vf acc[S][V];
     UNROLL
     for (int t = 0; t < S; t++) {
@@ -302,12 +306,12 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
                 UNROLL
             for (int t = 0; t < S; t++) {
                 const unsigned char *n = QRL_QACT_N(tile, T, dual ? 1 + half : 0) + 4 * (t0 + (size_t)t);
-                const vi start = HAVE_DPBUSD         ? offset ? vi_bcast32(n) : vi_set32(MAGIC)
-                                         : offset && !bytes8 ? offset_sum(n, offset)
-                                                     : vi_zero();
+                const vi start = HAVE_DPBUSD  ? offset ? vi_bcast32(n) : vi_set32(MAGIC)
+                                  : use_offset ? offset_sum(n, offset)
+                                              : vi_zero();
                 UNROLL
                 for (int v = 0; v < V; v++)
-                    isum[t][v] = start;
+                    isum[t][v] = isum16[t][v] = start;
             }
             vi w[V], wa[V];
             UNROLL
@@ -325,11 +329,12 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
                         isum[t][v] = vi_dpbusd(isum[t][v], w[v], a);
                     else {
                         const vi pr = bytes8 ? vi_maddubs(wa[v], vi_sign8(a, w[v])) : vi_maddubs(w[v], a);
-                        isum16[t][v] = c % sums == 0 ? pr : vi_add16(isum16[t][v], pr);
+                        isum16[t][v] = c % sums == 0 && !use_offset ? pr : vi_add16(isum16[t][v], pr);
                         if (sums > 1)
                             KEEP(isum16[t][v]);
                         if (c % sums == sums - 1) {
-                            isum[t][v] = vi_add32(isum[t][v], vi_madd16(isum16[t][v], vi_set16(1)));
+                            const vi sum = vi_madd16(isum16[t][v], vi_set16(1));
+                            isum[t][v] = c % chain == sums - 1 ? sum : vi_add32(isum[t][v], sum);
                             KEEP(isum[t][v]);
                         }
                     }

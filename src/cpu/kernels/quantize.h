@@ -2,7 +2,7 @@
  * among the bit patterns, where an infinity or NaN is above every number; such a block gets d = NaN, so
  * that it reaches the logits and is reported.
  *
- * PRODUCT_START(sum): n of the activations (kernels.h). */
+ * PRODUCT_START(a, b): n of the activations (kernels.h), a and b as in put_sums. */
 #ifndef QRL_CPU_QUANTIZE_H
 #define QRL_CPU_QUANTIZE_H
 
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #ifndef PRODUCT_START
-#define PRODUCT_START(sum) (-(sum))
+#define PRODUCT_START(a, b) ((int32_t)((uint32_t)(-(b)) << 16 | ((uint32_t)(-(a)) & 0xffff)))
 #endif
 
 /* 1.5 * 2^23: adding it rounds to the nearest integer, ties to even, and leaves that in the low bits */
@@ -47,12 +47,14 @@ static inline block_scale scale_of_weights(uint32_t top) {
     return scale_unless(top, 27u << 23, most * (1.0f / 255.0f), 255.0f / most);
 }
 
-static inline void put_sums(unsigned char *tile, size_t width, size_t lane, float d, int32_t sum0, int32_t sum1) {
-    const int32_t sums[3] = {sum0 + sum1, sum0, sum1};
+/* even, odd: sums of a block's halves over the pairs of values 4i, 4i + 1 and 4i + 2, 4i + 3. */
+static inline void put_sums(unsigned char *tile, size_t width, size_t lane, float d, const int32_t even[2],
+                            const int32_t odd[2]) {
+    const int32_t a[3] = {even[0] + even[1], even[0], even[1]}, b[3] = {odd[0] + odd[1], odd[0], odd[1]};
     memcpy(QRL_QACT_D(tile, width) + 4 * lane, &d, 4);
     for (size_t i = 0; i < 3; i++) {
-        const float s = d * (float)sums[i];
-        const int32_t start = PRODUCT_START(sums[i]);
+        const float s = d * (float)(a[i] + b[i]);
+        const int32_t start = PRODUCT_START(a[i], b[i]);
         memcpy(QRL_QACT_S(tile, width, i) + 4 * lane, &s, 4);
         memcpy(QRL_QACT_N(tile, width, i) + 4 * lane, &start, 4);
     }

@@ -30,11 +30,13 @@ static void KERNEL(quantize)(const float *x, size_t n_units, unsigned char *tile
         const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
         const __m256i q = _mm256_permutevar8x32_epi32(packed, order);
         _mm256_storeu_si256((__m256i *)(void *)(tile + lane * QRL_UNIT), q);
-        /* sums of 4, then of each half of the vector, which is a half of the block */
-        __m256i sum = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), q), _mm256_set1_epi16(1));
-        sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0x4e));
-        sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0xb1));
-        put_sums(tile, width, lane, s.d, _mm_cvtsi128_si32(_mm256_castsi256_si128(sum)),
-                 _mm_cvtsi128_si32(_mm256_extracti128_si256(sum, 1)));
+        /* sums of pairs in 16 bits, then of each half of the vector, which is a half of the block */
+        __m256i sum = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+        sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0x4e));
+        sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0xb1));
+        const int32_t half[2] = {_mm_cvtsi128_si32(_mm256_castsi256_si128(sum)),
+                                 _mm_cvtsi128_si32(_mm256_extracti128_si256(sum, 1))};
+        put_sums(tile, width, lane, s.d, (const int32_t[]){(int16_t)half[0], (int16_t)half[1]},
+                 (const int32_t[]){half[0] >> 16, half[1] >> 16});
     }
 }

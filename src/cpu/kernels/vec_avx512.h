@@ -4,7 +4,7 @@
 #define HAVE_VECTORS
 
 #ifdef __AVX512VNNI__
-#define PRODUCT_START(sum) (0x4b400000 - 128 * (sum)) /* see kernels.h */
+#define PRODUCT_START(a, b) (0x4b400000 - 128 * ((a) + (b))) /* see kernels.h */
 enum { VR = 16, VB = 64, HAVE_DPBUSD = 1 };
 #define vi_dpbusd(c, u, s) _mm512_dpbusd_epi32(c, u, s)
 #else

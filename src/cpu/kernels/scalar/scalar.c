@@ -16,14 +16,14 @@ static void scalar_quantize(const float *x, size_t n_units, unsigned char *tile,
         }
         const block_scale s = scale_of(top);
         int8_t *q = (int8_t *)tile + lane * QRL_UNIT;
-        int32_t sum[2] = {0, 0};
+        int32_t even[2] = {0, 0}, odd[2] = {0, 0};
         for (size_t i = 0; i < QRL_UNIT; i++) {
             const float y = (s.finite ? x[i] : 0.0f) * s.inv + ROUND;
             const int32_t v = (int32_t)(qrl_f32_bits(y) - qrl_f32_bits(ROUND));
             q[i] = (int8_t)v;
-            sum[i / 16] += v;
+            *(i & 2 ? &odd[i / 16] : &even[i / 16]) += v;
         }
-        put_sums(tile, width, lane, s.d, sum[0], sum[1]);
+        put_sums(tile, width, lane, s.d, even, odd);
     }
 }
 
