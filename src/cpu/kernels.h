@@ -81,7 +81,7 @@ typedef struct qrl_gemm {
 typedef struct qrl_query8 {
     int8_t *q;      /* [blocks * 8][QRL_ATTN_ROWS][4], zeros behind the last dimension */
     float *scale;   /* [blocks][QRL_ATTN_ROWS]: of the integers, times that of the scores */
-    int32_t *start; /* [blocks][QRL_ATTN_ROWS]: -128 times the sum of the integers */
+    int32_t *start; /* [blocks][QRL_ATTN_ROWS]: 0x4b400000 less 128 times the sum of the integers */
 } qrl_query8;
 
 /* One page of keys and values against n_rows query rows. Of the page, row r sees positions

@@ -15,8 +15,8 @@ enum {
 typedef struct KERNEL(part) {
     qrl_kv_type type; /* F32 or F16 */
     const void *data;
-    const unsigned char *next; /* the same of the next page, [next_bytes]; or NULL */
-    size_t next_bytes;
+    const unsigned char *next; /* the same of the next page; or NULL */
+    size_t next_step;          /* its bytes a dimension */
 } KERNEL(part);
 
 INLINE vf load_part(qrl_kv_type type, const void *data, size_t i) {
@@ -27,7 +27,7 @@ INLINE vf load_part(qrl_kv_type type, const void *data, size_t i) {
 INLINE void scores(const qrl_attend *a, const KERNEL(part) * k, qrl_kv_type type, size_t first, int R, int V,
                    float (*p)[QRL_PAGE]) {
     const bool ask = first == 0 && k->next;
-    const size_t step = k->next_bytes / (a->k_dim * (size_t)(SCORE_VECTORS / V));
+    const size_t step = k->next_step / (size_t)(SCORE_VECTORS / V);
     const unsigned char *next = ask ? k->next : (const unsigned char *)a->q;
     for (int from = 0; from < SCORE_VECTORS; from += V) {
         vf s[TILE_SUMS];
@@ -75,7 +75,7 @@ INLINE vf exp_below(vf x) {
     p = vf_fma(p, r, vf_set(1.0f));
     p = vf_fma(p, r, vf_set(1.0f));
     const vi bits = vi_sll32(vi_add32(vi_bits(y), vi_set32(127 - 0x4b400000)), 23);
-    return vf_zero_below(vf_mul(p, vf_bits(bits)), x, vf_set(-87.0f));
+    return vf_mul_above(p, vf_bits(bits), x, vf_set(-87.0f));
 }
 
 /* Soft cap and ALiBi; what row r does not see is below everything. */
@@ -100,17 +100,17 @@ INLINE float row_max(const float *p, float max) {
     return vf_max16(lane);
 }
 
-/* Scores of R rows to e^(score - max), as exp_below. The steps of several vectors go side by side: each waits for the
- * one before, and the processor does not look far enough ahead to find the next vector's. */
-INLINE void exp_scores(float *p, const float *max, int R) {
+/* N vectors of scores, `stride` floats apart, to e^(score - max), as exp_below; `each` of them share a maximum. The
+ * steps of several vectors go side by side: each waits for the one before, and the processor does not look far enough
+ * ahead to find the next vector's. */
+INLINE void exp_vectors(float *p, size_t stride, const vf *max, int each, int N) {
     enum { MOST = 2 * SCORE_VECTORS };
     static const float poly[] = {1.38888889e-3f, 8.33333333e-3f, 4.16666667e-2f, 1.66666667e-1f, 0.5f, 1.0f, 1.0f};
     const vf magic = vf_set(12582912.0f);
-    const int N = R * SCORE_VECTORS;
     vf y[MOST], r[MOST], e[MOST];
     UNROLL
     for (int i = 0; i < N; i++) {
-        r[i] = vf_max(vf_set(-87.0f), vf_sub(vf_load(p + i * VR), vf_set(max[i / SCORE_VECTORS])));
+        r[i] = vf_max(vf_set(-87.0f), vf_sub(vf_load(p + (size_t)i * stride), max[i / each]));
         y[i] = vf_fma(r[i], vf_set(1.44269504f), magic);
     }
     UNROLL
@@ -127,10 +127,19 @@ INLINE void exp_scores(float *p, const float *max, int R) {
     }
     UNROLL
     for (int i = 0; i < N; i++) {
-        const vf x = vf_sub(vf_load(p + i * VR), vf_set(max[i / SCORE_VECTORS]));
+        const vf x = vf_sub(vf_load(p + (size_t)i * stride), max[i / each]);
         const vi bits = vi_sll32(vi_add32(vi_bits(y[i]), vi_set32(127 - 0x4b400000)), 23);
-        vf_store(p + i * VR, vf_zero_below(vf_mul(e[i], vf_bits(bits)), x, vf_set(-87.0f)));
+        vf_store(p + (size_t)i * stride, vf_mul_above(e[i], vf_bits(bits), x, vf_set(-87.0f)));
     }
+}
+
+/* The scores of R rows. */
+INLINE void exp_scores(float *p, const float *max, int R) {
+    vf most[2];
+    UNROLL
+    for (int r = 0; r < R; r++)
+        most[r] = vf_set(max[r]);
+    exp_vectors(p, VR, most, SCORE_VECTORS, R * SCORE_VECTORS);
 }
 
 /* The sum of weights, which are set to zero where row r does not see. */
@@ -173,9 +182,11 @@ static void KERNEL(soften)(const qrl_attend *a, float (*p)[QRL_PAGE], float *kee
         }
 }
 
-/* V vectors of dimensions from d on: acc = acc * keep, then acc += p[j] v[j], j in [from, to) ascending. */
+/* V vectors of dimensions from d on: acc = acc * keep, then acc += p[j] v[j], j in [from, to) ascending. lanes: the
+ * weights p are [QRL_PAGE][QRL_ATTN_ROWS], else [rows][QRL_PAGE]. */
 INLINE void add_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type, size_t first, int R, int V,
-                       size_t d, size_t from, size_t to, float (*p)[QRL_PAGE], const float *keep) {
+                       size_t d, size_t from, size_t to, bool lanes, const float *p, const float *keep) {
+    const size_t row = lanes ? 1 : QRL_PAGE, position = lanes ? QRL_ATTN_ROWS : 1;
     vf acc[TILE_SUMS];
     UNROLL
     for (int r = 0; r < R; r++) {
@@ -185,8 +196,8 @@ INLINE void add_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type 
                                     vf_set(keep[first + (size_t)r]));
     }
     const bool ask = first == 0 && x->next;
-    const size_t step = x->next_bytes / QRL_PAGE * (size_t)(V * VR) / a->v_dim;
-    const unsigned char *next = ask ? x->next + d * (x->next_bytes / a->v_dim) : (const unsigned char *)a->q;
+    const size_t step = x->next_step * (size_t)(V * VR) / QRL_PAGE;
+    const unsigned char *next = ask ? x->next + d * x->next_step : (const unsigned char *)a->q;
     UNROLL4
     for (size_t j = from; j < to; j++) {
         vf y[8];
@@ -199,7 +210,7 @@ INLINE void add_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type 
         }
         UNROLL
         for (int r = 0; r < R; r++) {
-            const vf w = vf_bcast(p[first + (size_t)r] + j);
+            const vf w = vf_bcast(p + (first + (size_t)r) * row + j * position);
             UNROLL
             for (int v = 0; v < V; v++)
                 acc[r * V + v] = vf_fma(w, y[v], acc[r * V + v]);
@@ -214,20 +225,21 @@ INLINE void add_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type 
 }
 
 INLINE void add_all_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type, size_t first, int R,
-                           size_t from, size_t to, float (*p)[QRL_PAGE], const float *keep) {
+                           size_t from, size_t to, bool lanes, const float *p, const float *keep) {
+    const size_t row = lanes ? 1 : QRL_PAGE, position = lanes ? QRL_ATTN_ROWS : 1;
     enum { MOST = VR == 16 ? 4 : 8 };
     const int V = VR == 16 ? (TILE_SUMS / R < MOST ? TILE_SUMS / R : MOST) : R >= 4 ? 2 : 8 / R;
     size_t d = 0;
     for (; d + (size_t)(V * VR) <= a->v_dim; d += (size_t)(V * VR))
-        add_values(a, x, type, first, R, V, d, from, to, p, keep);
+        add_values(a, x, type, first, R, V, d, from, to, lanes, p, keep);
     for (; d + VR <= a->v_dim; d += VR)
-        add_values(a, x, type, first, R, 1, d, from, to, p, keep);
+        add_values(a, x, type, first, R, 1, d, from, to, lanes, p, keep);
     for (; d < a->v_dim; d++) /* floats: see attend */
         for (int r = 0; r < R; r++) {
             const float *v = x->data;
             float acc = a->acc[(first + (size_t)r) * a->v_dim + d] * keep[first + (size_t)r];
             for (size_t j = from; j < to; j++)
-                acc = __builtin_fmaf(p[first + (size_t)r][j], v[j * a->v_dim + d], acc);
+                acc = __builtin_fmaf(p[(first + (size_t)r) * row + j * position], v[j * a->v_dim + d], acc);
             a->acc[(first + (size_t)r) * a->v_dim + d] = acc;
         }
 }
@@ -244,12 +256,12 @@ INLINE void values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type
         end = a->end[r] < end ? a->end[r] : end;
     }
     if (together)
-        add_all_values(a, x, type, first, R, a->first[first], end, p, keep);
+        add_all_values(a, x, type, first, R, a->first[first], end, false, p[0], keep);
     for (size_t r = first; r < first + (size_t)R; r++) {
         if (together)
             keep[r] = 1.0f;
         if (!together || a->end[r] > end)
-            add_all_values(a, x, type, r, 1, together ? end : a->first[r], a->end[r], p, keep);
+            add_all_values(a, x, type, r, 1, together ? end : a->first[r], a->end[r], false, p[0], keep);
     }
 }
 
@@ -282,16 +294,34 @@ INLINE void all_values(const qrl_attend *a, const KERNEL(part) * v, qrl_kv_type 
         values(a, v, type, r, 1, p, keep);
 }
 
-/* Keys or values ready for the loops: where they lie, or unpacked to `floats`. */
-static KERNEL(part) KERNEL(find_part)(const qrl_attend *a, bool keys, float *floats) {
+/* All rows over the whole page. */
+INLINE void whole_values(const qrl_attend *a, const KERNEL(part) * v, qrl_kv_type type, const float *p,
+                         const float *keep) {
+    size_t r = 0;
+    for (; r + 8 <= a->n_rows && VR == 16; r += 8)
+        add_all_values(a, v, type, r, 8, 0, QRL_PAGE, true, p, keep);
+    for (; r + 6 <= a->n_rows && VR == 8; r += 6)
+        add_all_values(a, v, type, r, 6, 0, QRL_PAGE, true, p, keep);
+    for (; r + 4 <= a->n_rows; r += 4)
+        add_all_values(a, v, type, r, 4, 0, QRL_PAGE, true, p, keep);
+    for (; r + 2 <= a->n_rows; r += 2)
+        add_all_values(a, v, type, r, 2, 0, QRL_PAGE, true, p, keep);
+    for (; r < a->n_rows; r++)
+        add_all_values(a, v, type, r, 1, 0, QRL_PAGE, true, p, keep);
+}
+
+/* Keys or values ready for the loops: where they lie, or unpacked to `floats`; floats in any case if `unpack`. */
+static KERNEL(part) KERNEL(find_part)(const qrl_attend *a, bool keys, bool unpack, float *floats) {
     const qrl_kv_type type = keys ? a->type_k : a->type_v;
     const size_t dim = keys ? a->k_dim : a->v_dim;
     KERNEL(part)
     part = {.type = type,
             .data = keys ? a->k : a->v,
             .next = keys ? a->next_k : a->next_v,
-            .next_bytes = keys ? qrl_kv_key_bytes(type, dim) : qrl_kv_value_bytes(type, dim)};
-    const bool direct = type == QRL_KV_F16 && a->n_rows <= DIRECT_ROWS && (keys || dim % VR == 0);
+            .next_step = QRL_PAGE * (type == QRL_KV_F32   ? 4
+                                     : type == QRL_KV_F16 ? 2
+                                                          : 1)}; /* of Q4_0 half is asked for twice */
+    const bool direct = type == QRL_KV_F16 && a->n_rows <= DIRECT_ROWS && !unpack;
     if (type != QRL_KV_F32 && !direct) {
         KERNEL(unpack_kv)(type, keys, part.data, dim, floats);
         part.data = floats;
@@ -301,7 +331,7 @@ static KERNEL(part) KERNEL(find_part)(const qrl_attend *a, bool keys, float *flo
 }
 
 static void KERNEL(all_scores_float)(const qrl_attend *a, float (*p)[QRL_PAGE]) {
-    const KERNEL(part) k = KERNEL(find_part)(a, true, a->floats);
+    const KERNEL(part) k = KERNEL(find_part)(a, true, false, a->floats);
     if (k.type == QRL_KV_F16)
         all_scores(a, &k, QRL_KV_F16, p);
     else
@@ -309,14 +339,21 @@ static void KERNEL(all_scores_float)(const qrl_attend *a, float (*p)[QRL_PAGE]) 
 }
 
 static void KERNEL(all_values_float)(const qrl_attend *a, float (*p)[QRL_PAGE], float *keep) {
-    const KERNEL(part) v = KERNEL(find_part)(a, false, a->floats);
+    const KERNEL(part) v = KERNEL(find_part)(a, false, a->v_dim % VR != 0, a->floats);
     if (v.type == QRL_KV_F16)
         all_values(a, &v, QRL_KV_F16, p, keep);
     else
         all_values(a, &v, QRL_KV_F32, p, keep);
 }
 
+#include "cpu/kernels/attend_rows_impl.h"
+
 static void KERNEL(attend)(const qrl_attend *a) {
+    const size_t rows = a->type_k == QRL_KV_Q8_0 ? VR : 16; /* of floats, 8 rows are better by vectors of positions */
+    if (a->whole && a->n_rows % rows == 0 && !a->sloped && !(a->softcap > 0.0f)) {
+        KERNEL(attend_rows)(a);
+        return;
+    }
     _Alignas(64) float p[QRL_ATTN_ROWS][QRL_PAGE], keep[QRL_ATTN_ROWS]; /* no vector across lines */
     if (a->type_k == QRL_KV_Q8_0)
         KERNEL(all_scores_q8)(a, p);

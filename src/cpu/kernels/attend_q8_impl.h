@@ -66,7 +66,8 @@ INLINE void score_block_q8(const qrl_attend *a, const float *scale, size_t first
         UNROLL
         for (int v = 0; v < V; v++) {
             float *to = p[first + (size_t)r] + from + v * VR;
-            const vf y = vf_mul(vf_cvt(sum[r * V + v]), vf_load(scale + b * QRL_PAGE + from + (size_t)(v * VR)));
+            const vi whole = vi_sub32(sum[r * V + v], vi_set32(0x4b400000)); /* quantize_query */
+            const vf y = vf_mul(vf_cvt(whole), vf_load(scale + b * QRL_PAGE + from + (size_t)(v * VR)));
             vf_store(to, vf_fma(y, by, b == 0 ? vf_zero() : vf_load(to)));
         }
     }
@@ -137,8 +138,9 @@ INLINE float weigh_values_q8(const qrl_attend *a, size_t r, const float *p, cons
 }
 
 /* Weights of the rows by V vectors of dimensions from d on, of which n count: acc = acc * keep + sum * scale. */
-INLINE void add_values_q8(const qrl_attend *a, size_t first, int R, int V, size_t d, size_t n, uint32_t (*fours)[8],
-                          const float *scale, const float *keep) {
+INLINE void add_values_q8(const qrl_attend *a, bool lanes, size_t first, int R, int V, size_t d, size_t n,
+                          const uint32_t *fours, const float *scale, const float *keep) {
+    const size_t row = lanes ? 1 : 8, four = lanes ? QRL_ATTN_ROWS : 1;
     const int8_t *x = (const int8_t *)a->v + d * 4;
     const int8_t *next = a->next_v && first == 0 ? (const int8_t *)a->next_v + d * 4 : x; /* as in score_four_q8 */
     vi sum[TILE_SUMS];
@@ -160,7 +162,8 @@ INLINE void add_values_q8(const qrl_attend *a, size_t first, int R, int V, size_
         }
         UNROLL
         for (int r = 0; r < R; r++) {
-            const vi w0 = vi_bcast32(&fours[first + (size_t)r][i]), w1 = vi_bcast32(&fours[first + (size_t)r][i + 4]);
+            const uint32_t *w = fours + (first + (size_t)r) * row + i * four;
+            const vi w0 = vi_bcast32(w), w1 = vi_bcast32(w + 4 * four);
             UNROLL
             for (int v = 0; v < V; v++) {
                 sum[r * V + v] = add_eights(sum[r * V + v], w0, low[v], w1, high[v]);
@@ -185,14 +188,28 @@ INLINE void add_values_q8(const qrl_attend *a, size_t first, int R, int V, size_
 }
 
 /* Dimensions [from, to), which share the scales of weights. */
-INLINE void values_q8(const qrl_attend *a, size_t first, int R, size_t from, size_t to, uint32_t (*fours)[8],
-                      const float *scale, const float *keep) {
+INLINE void values_q8(const qrl_attend *a, bool lanes, size_t first, int R, size_t from, size_t to,
+                      const uint32_t *fours, const float *scale, const float *keep) {
     const int V = R >= 4 ? 2 : 4;
     size_t d = from;
     for (; d + (size_t)(V * VR) <= to; d += (size_t)(V * VR))
-        add_values_q8(a, first, R, V, d, (size_t)(V * VR), fours, scale, keep);
+        add_values_q8(a, lanes, first, R, V, d, (size_t)(V * VR), fours, scale, keep);
     for (; d < to; d += VR)
-        add_values_q8(a, first, R, 1, d, to - d < VR ? to - d : VR, fours, scale, keep);
+        add_values_q8(a, lanes, first, R, 1, d, to - d < VR ? to - d : VR, fours, scale, keep);
+}
+
+/* The same of all rows. lanes: fours are [8][QRL_ATTN_ROWS], else [rows][8]. */
+INLINE void values_q8_of(const qrl_attend *a, bool lanes, size_t from, size_t to, const uint32_t *fours,
+                         const float *scale, const float *keep) {
+    size_t r = 0;
+    for (; r + 8 <= a->n_rows && VR == 16; r += 8)
+        values_q8(a, lanes, r, 8, from, to, fours, scale, keep);
+    for (; r + 4 <= a->n_rows; r += 4)
+        values_q8(a, lanes, r, 4, from, to, fours, scale, keep);
+    for (; r + 2 <= a->n_rows; r += 2)
+        values_q8(a, lanes, r, 2, from, to, fours, scale, keep);
+    for (; r < a->n_rows; r++)
+        values_q8(a, lanes, r, 1, from, to, fours, scale, keep);
 }
 
 static void KERNEL(all_values_q8)(const qrl_attend *a, float (*p)[QRL_PAGE], const float *keep) {
@@ -207,14 +224,6 @@ static void KERNEL(all_values_q8)(const qrl_attend *a, float (*p)[QRL_PAGE], con
             if (a->first[r] == a->end[r])
                 s[r] = -0.0f; /* x + 0 * this is x, be it a zero of either sign */
         }
-        size_t r = 0;
-        for (; r + 8 <= a->n_rows && VR == 16; r += 8)
-            values_q8(a, r, 8, from, to, fours, s, keep);
-        for (; r + 4 <= a->n_rows; r += 4)
-            values_q8(a, r, 4, from, to, fours, s, keep);
-        for (; r + 2 <= a->n_rows; r += 2)
-            values_q8(a, r, 2, from, to, fours, s, keep);
-        for (; r < a->n_rows; r++)
-            values_q8(a, r, 1, from, to, fours, s, keep);
+        values_q8_of(a, false, from, to, fours[0], s, keep);
     }
 }

@@ -247,7 +247,8 @@ static void KERNEL(quantize_query)(const float *x, size_t dim, float scale, size
         sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0x4e));
         sum = _mm256_add_epi32(sum, _mm256_shuffle_epi32(sum, 0xb1));
         out->scale[b * QRL_ATTN_ROWS + r] = s.d * scale;
-        out->start[b * QRL_ATTN_ROWS + r] = -128 * (_mm256_extract_epi32(sum, 0) + _mm256_extract_epi32(sum, 4));
+        out->start[b * QRL_ATTN_ROWS + r] =
+            0x4b400000 - 128 * (_mm256_extract_epi32(sum, 0) + _mm256_extract_epi32(sum, 4));
     }
 }
 #else
@@ -271,7 +272,7 @@ static void KERNEL(quantize_query)(const float *x, size_t dim, float scale, size
             sum += q;
         }
         out->scale[b * QRL_ATTN_ROWS + r] = s.d * scale;
-        out->start[b * QRL_ATTN_ROWS + r] = -128 * sum;
+        out->start[b * QRL_ATTN_ROWS + r] = 0x4b400000 - 128 * sum;
     }
 }
 #endif

@@ -33,6 +33,8 @@ static inline vi vi_set32(int v) {
 #define vi_and(a, b)       _mm256_and_si256(a, b)
 #define vi_or(a, b)        _mm256_or_si256(a, b)
 #define vi_xor(a, b)       _mm256_xor_si256(a, b)
+#define vi_xor3(a, b, c)   _mm256_xor_si256(_mm256_xor_si256(a, b), c)
+#define vi_max_u32(a, b)   _mm256_max_epu32(a, b)
 #define vi_srl16(a, n)     _mm256_srli_epi16(a, (int)(n))
 #define vi_sll16(a, n)     _mm256_slli_epi16(a, (int)(n))
 #define vi_sll32(a, n)     _mm256_slli_epi32(a, (int)(n))
@@ -54,6 +56,7 @@ static inline vi vi_set32(int v) {
 #define vf_add(a, b)       _mm256_add_ps(a, b)
 #define vf_sub(a, b)       _mm256_sub_ps(a, b)
 #define vf_max(a, b)       _mm256_max_ps(a, b)
+#define vf_div(a, b)       _mm256_div_ps(a, b)
 #define vf_fma(a, b, c)    _mm256_fmadd_ps(a, b, c)
 #define vf_fnma(a, b, c)   _mm256_fnmadd_ps(a, b, c)
 #define vf_zero()          _mm256_setzero_ps()
@@ -63,9 +66,13 @@ static inline vi vi_set32(int v) {
 static inline vf vf_bcast(const void *p) {
     return _mm256_broadcast_ss(p);
 }
-/* v, and zero where x < least. */
-static inline vf vf_zero_below(vf v, vf x, vf least) {
-    return _mm256_andnot_ps(_mm256_cmp_ps(x, least, _CMP_LT_OQ), v);
+/* a b, and zero where x < least. */
+static inline vf vf_mul_above(vf a, vf b, vf x, vf least) {
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, least, _CMP_LT_OQ), _mm256_mul_ps(a, b));
+}
+/* v where a < b as integers, else 0. */
+static inline vi vi_where_less(vi v, vi a, vi b) {
+    return _mm256_and_si256(v, _mm256_cmpgt_epi32(b, a));
 }
 static inline vf vf_f16(const void *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128(p));

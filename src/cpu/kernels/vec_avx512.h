@@ -41,6 +41,8 @@ static inline vi vi_set32(int v) {
 #define vi_and(a, b)     _mm512_and_si512(a, b)
 #define vi_or(a, b)      _mm512_or_si512(a, b)
 #define vi_xor(a, b)     _mm512_xor_si512(a, b)
+#define vi_xor3(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0x96)
+#define vi_max_u32(a, b) _mm512_max_epu32(a, b)
 #define vi_srl16(a, n)   _mm512_srli_epi16(a, (unsigned char)(n))
 #define vi_sll16(a, n)   _mm512_slli_epi16(a, (unsigned char)(n))
 #define vi_sll32(a, n)   _mm512_slli_epi32(a, (unsigned char)(n))
@@ -64,6 +66,7 @@ static inline vi vi_sign8(vi a, vi s) {
 #define vf_add(a, b)     _mm512_add_ps(a, b)
 #define vf_sub(a, b)     _mm512_sub_ps(a, b)
 #define vf_max(a, b)     _mm512_max_ps(a, b)
+#define vf_div(a, b)     _mm512_div_ps(a, b)
 #define vf_fma(a, b, c)  _mm512_fmadd_ps(a, b, c)
 #define vf_fnma(a, b, c) _mm512_fnmadd_ps(a, b, c)
 #define vf_zero()        _mm512_setzero_ps()
@@ -75,9 +78,13 @@ static inline vf vf_bcast(const void *p) {
     memcpy(&v, p, 4);
     return _mm512_set1_ps(v);
 }
-/* v, and zero where x < least. */
-static inline vf vf_zero_below(vf v, vf x, vf least) {
-    return _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(x, least, _CMP_LT_OQ), _mm512_setzero_ps());
+/* a b, and zero where x < least. */
+static inline vf vf_mul_above(vf a, vf b, vf x, vf least) {
+    return _mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), a, b);
+}
+/* v where a < b as integers, else 0. */
+static inline vi vi_where_less(vi v, vi a, vi b) {
+    return _mm512_maskz_mov_epi32(_mm512_cmplt_epi32_mask(a, b), v);
 }
 static inline vf vf_f16(const void *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(p));
