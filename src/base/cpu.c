@@ -1,9 +1,10 @@
+#define _GNU_SOURCE
 #include "base/cpu.h"
 
 #include <pthread.h>
 #include <string.h>
 
-static const char *const isa_names[QRL_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512-vnni"};
+static const char *const isa_names[QRL_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512-vnni", "amx"};
 
 const char *qrl_isa_name(qrl_isa isa) {
     return (unsigned)isa < QRL_ISA_COUNT ? isa_names[isa] : "unknown";
@@ -11,6 +12,25 @@ const char *qrl_isa_name(qrl_isa isa) {
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Tile registers are 8 KiB a thread, which Linux keeps only for processes that have asked for them
+ * (Documentation/arch/x86/xstate.rst); to ask again changes nothing. */
+static bool tiles_are_ours(void) {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+static bool has_amx(void) {
+    enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* of leaf 7, edx */
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_TILE) && (d & AMX_INT8) && tiles_are_ours();
+}
 
 qrl_isa qrl_isa_best(void) {
     __builtin_cpu_init(); /* checks XGETBV too: a set the system does not save is not reported */
@@ -22,7 +42,9 @@ qrl_isa qrl_isa_best(void) {
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
         return QRL_ISA_AVX2;
-    return __builtin_cpu_supports("avx512vnni") ? QRL_ISA_AVX512VNNI : QRL_ISA_AVX512;
+    if (!__builtin_cpu_supports("avx512vnni"))
+        return QRL_ISA_AVX512;
+    return has_amx() ? QRL_ISA_AMX : QRL_ISA_AVX512VNNI;
 }
 
 static char cpu_name[49] = "unknown";
@@ -67,9 +89,9 @@ qrl_status qrl_isa_parse(const char *name, qrl_isa *out, qrl_error *err) {
                             "instruction set %s is not supported by this processor, whose best is %s; leave --isa out "
                             "to use that",
                             name, isa_names[best]);
-        *out = isa == QRL_ISA_AVX512 ? best : isa;
+        *out = isa == QRL_ISA_AVX512 && best > isa ? QRL_ISA_AVX512VNNI : isa;
         return QRL_OK;
     }
     return qrl_fail(err, QRL_ERR_ARGUMENT,
-                    "instruction set '%s' is unknown; one of auto, scalar, avx2, avx512, avx512-vnni", name);
+                    "instruction set '%s' is unknown; one of auto, scalar, avx2, avx512, avx512-vnni, amx", name);
 }

@@ -10,12 +10,13 @@ typedef enum qrl_isa {
     QRL_ISA_AVX2,       /* AVX2, FMA, F16C */
     QRL_ISA_AVX512,     /* AVX-512 F, BW, DQ, VL */
     QRL_ISA_AVX512VNNI, /* and VNNI: int8 dot products */
+    QRL_ISA_AMX,        /* and AMX: tile registers of int8 products */
     QRL_ISA_COUNT
 } qrl_isa;
 
 /* The best set that this processor and operating system support. */
 qrl_isa qrl_isa_best(void);
-/* "scalar", "avx2", "avx512", "avx512-vnni" */
+/* "scalar", "avx2", "avx512", "avx512-vnni", "amx" */
 const char *qrl_isa_name(qrl_isa isa);
 /* From a name; "auto" and NULL are the best. "avx512" takes VNNI where it is present. Fails with the
  * list of names, or when this processor lacks the set. */

@@ -16,6 +16,7 @@ const qrl_kernels *qrl_kernels_get(qrl_isa isa) {
         [QRL_ISA_AVX2] = &qrl_kernels_avx2,
         [QRL_ISA_AVX512] = &qrl_kernels_avx512,
         [QRL_ISA_AVX512VNNI] = &qrl_kernels_avx512vnni,
+        [QRL_ISA_AMX] = &qrl_kernels_amx,
 #endif
     };
     return (unsigned)isa < QRL_ISA_COUNT ? tables[isa] : NULL;

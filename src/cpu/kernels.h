@@ -1,9 +1,9 @@
 /* The kernels of one instruction set, as a table. The files of cpu/ call these and know no vector width;
- * kernels/{scalar,avx2,avx512,avx512vnni} provide them. All tables give the same bits: what they
+ * kernels/{scalar,avx2,avx512,avx512vnni,amx} provide them. All tables give the same bits: what they
  * compute is written down in docs/numerics.md, and the scalar table is its executable form.
  *
  * Packed weights: groups of 16 rows, cut along k into units of 32 values (pack.h).
- * Activations: tiles of 1, 2, 4 or 8 rows, cut into the same units (QACT_* below). */
+ * Activations: tiles of 1, 2, 4, 8 or 16 rows, cut into the same units (QACT_* below). */
 #ifndef QRL_CPU_KERNELS_H
 #define QRL_CPU_KERNELS_H
 
@@ -13,8 +13,8 @@
 
 enum {
     QRL_GROUP = 16,      /* rows of packed weights side by side: the lanes */
-    QRL_TILE_WIDTHS = 4, /* tiles of 1 << 0 .. 1 << 3 rows */
-    QRL_TILE_MAX = 8,
+    QRL_TILE_WIDTHS = 5, /* tiles of 1 << 0 .. 1 << 4 rows; how far a set goes: qrl_kernels.tile_log2 */
+    QRL_TILE_MAX = 16,
     QRL_ATTN_ROWS = 32 /* query rows that one call of attend takes */
 };
 
@@ -23,7 +23,7 @@ enum {
  *     float d[width];       x = d * q
  *     float s[3][width];    d * (sum of q over the unit, its first half, its second half)
  *     int16_t n[3][width][2]; minus those sums' parts, as integers: of values 4i and 4i + 1, of 4i + 2 and 4i + 3.
- *                           Where products of 4 bytes are one instruction (avx512vnni), n is what they begin
+ *                           Where products of 4 bytes are one instruction (avx512vnni, amx), n is what they begin
  *                           with: int32_t, 0x4b400000 - 128 * the sum
  *     4 bytes a row of padding, so that a unit of one row is a cache line                        */
 #define QRL_QACT_BYTES(width)      ((size_t)64 * (size_t)(width))
@@ -49,7 +49,7 @@ typedef struct qrl_groups {
 /* out[t * out_stride + r] for the rows r of the groups and the rows t of a tile. */
 typedef void qrl_gemm_fn(const qrl_groups *w, const void *tile, float *out, size_t out_stride);
 
-/* Two groups of packed weights, some units along k, as the products of tiles of 8 rows want them: unpacked
+/* Two groups of packed weights, some units along k, as the products of the widest tiles want them: unpacked
  * once for many tiles, and small enough for the first-level cache. */
 enum { QRL_PANEL_ROWS = 2 * QRL_GROUP, QRL_PANEL_UNITS = 8, QRL_PANEL_VALUES = 64 };
 typedef struct qrl_panel {
@@ -65,16 +65,18 @@ typedef struct qrl_panel {
 /* Units (or values) [first, first + n) of a group into half 0 or 1 of a panel; first is a multiple of
  * QRL_PANEL_UNITS (QRL_PANEL_VALUES). */
 typedef void qrl_unpack_fn(const unsigned char *group, size_t first, size_t n, size_t half, qrl_panel *out);
-/* The panel's n units (or values) by a tile of 8 rows, which begins at the same place along k:
+/* The panel's n units (or values) by a tile of the widest, which begins at the same place along k:
  * acc[t * ld + r], r < QRL_PANEL_ROWS, is set (first) or goes on. next: what tile will be in the next
  * call, to be asked for meanwhile; need not be readable. */
 typedef void qrl_product_fn(const qrl_panel *p, size_t n, const void *tile, const void *next, float *acc, size_t ld,
                             bool first);
 
 typedef struct qrl_gemm {
-    qrl_gemm_fn *rows[QRL_TILE_WIDTHS - 1]; /* [log2 of the tile's width] */
+    qrl_gemm_fn *rows[QRL_TILE_WIDTHS - 1]; /* [log2 of the tile's width], below tile_log2 */
     qrl_unpack_fn *unpack;
-    qrl_product_fn *product; /* tiles of QRL_TILE_MAX */
+    qrl_product_fn *product; /* the widest tiles */
+    /* Around products on a thread, where the processor's tile registers must be set up and given back; else NULL. */
+    void (*begin)(void), (*end)(void);
 } qrl_gemm;
 
 /* Queries as integers, in blocks of 32 dimensions, for keys of Q8_0. */
@@ -110,7 +112,8 @@ typedef struct qrl_attend {
 typedef struct qrl_kernels {
     /* Row x of n_units * 32 values into row `lane` of a tile. */
     void (*quantize)(const float *x, size_t n_units, unsigned char *tile, size_t width, size_t lane);
-    const qrl_gemm *gemm; /* [type]; NULL in the scalar table, which works on unpacked rows */
+    size_t tile_log2;     /* of the widest tile's rows: 0 in the scalar table, which works on unpacked rows */
+    const qrl_gemm *gemm; /* [type]; NULL there */
     void (*attend)(const qrl_attend *a);
     /* A query x [dim] and the scale of the scores into row r of `out`. */
     void (*quantize_query)(const float *x, size_t dim, float scale, size_t r, const qrl_query8 *out);
@@ -148,7 +151,7 @@ const qrl_kernels *qrl_kernels_get(qrl_isa isa);
 
 extern const qrl_kernels qrl_kernels_scalar;
 #if defined(__x86_64__)
-extern const qrl_kernels qrl_kernels_avx2, qrl_kernels_avx512, qrl_kernels_avx512vnni;
+extern const qrl_kernels qrl_kernels_avx2, qrl_kernels_avx512, qrl_kernels_avx512vnni, qrl_kernels_amx;
 #endif
 
 /* The specification of a product, used by the scalar set and by the tests: one row of any type, as

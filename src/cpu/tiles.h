@@ -1,8 +1,9 @@
 /* Tiles of activation rows, and a piece of a weight against them: what all products share (linear.c, moe.c,
  * linear_each.c).
  *
- * n rows stand in tiles of 8, then of 4, 2 and 1, one tile after the other; the scalar set has tiles of
- * 1 alone. A row of n_cols values takes the same bytes in a tile of any width. */
+ * n rows stand in tiles of the widest that the set has (8, with AMX 16), then of halves of that down to 1, one tile
+ * after the other; the scalar set has tiles of 1 alone. A row of n_cols values takes the same bytes in a tile of any
+ * width. */
 #ifndef QRL_CPU_TILES_H
 #define QRL_CPU_TILES_H
 
@@ -20,12 +21,16 @@ static inline size_t qrl_tile_row_bytes(size_t n_cols, bool quantized) {
 
 /* log2 of the width of the tile that begins with `left` rows to go. */
 static inline size_t qrl_tile_log2(const qrl_kernels *k, size_t left) {
-    return !k->gemm || left < 2 ? 0 : left >= 8 ? 3 : left >= 4 ? 2 : 1;
+    size_t log2 = k->tile_log2;
+    while (log2 > 0 && (size_t)1 << log2 > left)
+        log2--;
+    return log2;
 }
 
 /* The tile of row r of n: its first row and its width. */
 static inline void qrl_tile_of(const qrl_kernels *k, size_t r, size_t n, size_t *first, size_t *width) {
-    size_t at = k->gemm ? (r < n / 8 * 8 ? r / 8 * 8 : n / 8 * 8) : r;
+    const size_t widest = (size_t)1 << k->tile_log2, rest = n / widest * widest;
+    size_t at = r < rest ? r / widest * widest : rest;
     for (;;) {
         *width = (size_t)1 << qrl_tile_log2(k, n - at);
         if (r < at + *width)

@@ -1,13 +1,17 @@
 /* The matrix product of packed weights, written once over the vectors of vec_*.h and instantiated for
  * each layout: a small unpacker (chunk, scales) whose choices are constants at compile time, and two loops
- * over it. Few rows of activations meet weights as they are unpacked (gemm_rows); eight and more meet a
- * panel (kernels.h), unpacked once for all of them (product_rows). Include once an instruction set, after
- * its vec header. */
+ * over it. Few rows of activations meet weights as they are unpacked (gemm_rows); tiles of the widest meet a
+ * panel (kernels.h), unpacked once for all of them (product_rows; with AMX amx_impl.h). Include once an instruction
+ * set, after its vec header. */
 #include "cpu/kernels/unroll.h"
 #include "cpu/pack.h"
 
 /* Bits and value of 1.5 * 2^23: as far as 2^22 to either side, integers and floats count alike. */
-enum { MAGIC = 0x4b400000 };
+enum {
+    MAGIC = 0x4b400000,
+    TILE = HAVE_TILES ? 16 : 8, /* rows of the widest tile */
+    PRODUCT_TILE = 4            /* of them that product_rows takes at a time */
+};
 #define MAGIC_FLOAT 12582912.0f
 
 static const int8_t lut_values[][16] = {
@@ -90,7 +94,14 @@ INLINE unsigned log2_of(int v) {
     return 31u - (unsigned)__builtin_clz((unsigned)v | 1u);
 }
 
-/* What the values of a table are stored with: nothing where the sign trick is to meet signed bytes. */
+/* Tile registers multiply panels of one scale a unit. With two their sums would be twice as many, and VNNI is faster.
+ */
+INLINE int by_tiles(qrl_head head) {
+    return HAVE_TILES && !qrl_head_dual(head);
+}
+
+/* What the values of a table are stored with where few rows meet them: nothing where the sign trick is to meet signed
+ * bytes. */
 INLINE int table_offset(int offset) {
     return !HAVE_DPBUSD && offset == 128 ? 0 : offset;
 }
@@ -224,15 +235,16 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
 /* ---- panels ---- */
 
 /* Units [first, first + n) of a group into half `half` of a panel. Offsets become 128 where the products
- * take them from n of the activations. */
+ * take them from n of the activations, and nothing for tile registers, which have products of signed bytes. */
 INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int units, const unsigned char *group,
                         size_t first, size_t n, size_t half, qrl_panel *out) {
     const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
-    const vi table =
-        lut == QRL_LUT_NONE ? vi_zero() : vi_add8(vi_lut(lut_values[lut]), vi_set8((char)table_offset(offset)));
+    const int stored = lut == QRL_LUT_NONE ? offset : by_tiles(head) ? 0 : table_offset(offset);
+    const int wanted = by_tiles(head) || (!HAVE_DPBUSD && offset == 128) ? 0 : HAVE_DPBUSD && offset ? 128 : offset;
+    const vi table = lut == QRL_LUT_NONE ? vi_zero() : vi_add8(vi_lut(lut_values[lut]), vi_set8((char)stored));
     group += first / (size_t)units * (head_bytes + (size_t)units * unit_bytes);
     for (size_t u = 0; u < n; u++) {
         const size_t in = u % (size_t)units;
@@ -258,10 +270,8 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
             UNROLL
             for (int c = 0; c < 8; c++) {
                 vi w = chunk(planes, lut, table, unit, 4 * r, c);
-                if (HAVE_DPBUSD && offset && offset != 128)
-                    w = vi_add8(w, vi_set8((char)(128 - offset)));
-                if (!HAVE_DPBUSD && offset == 128 && lut == QRL_LUT_NONE)
-                    w = vi_xor(w, vi_set8((char)128)); /* signed, for the sign trick */
+                if (wanted != stored)
+                    w = vi_add8(w, vi_set8((char)(wanted - stored)));
                 vi_store(out->q[u][half] + 64 * c + 4 * r, w);
             }
         }
@@ -269,6 +279,13 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
             group += head_bytes + (size_t)units * unit_bytes;
     }
 }
+
+#if HAVE_TILES
+#include "cpu/kernels/amx_impl.h"
+#define IF_TILES(...) __VA_ARGS__
+#else
+#define IF_TILES(...)
+#endif
 
 /* Two vectors of rows (from row r of the panel) by 4 rows of a tile of 8, from row t0 on.
  *
@@ -278,7 +295,7 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
 INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const qrl_panel *p, size_t n_units,
                          const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc_out,
                          size_t ld, bool first) {
-    enum { V = 2, S = QRL_TILE_MAX / 2, T = QRL_TILE_MAX };
+    enum { V = 2, S = PRODUCT_TILE, T = TILE };
     const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
@@ -378,15 +395,25 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
     }
 }
 
-/* A panel by a tile of 8. No loop: gcc then knows all places soon enough to address them by one register and
+/* A panel by a tile of the widest. No loop: gcc then knows all places soon enough to address them by one register and
  * a constant, and has more registers for sums. */
 INLINE void product(int planes, int offset, int lut, qrl_head head, const qrl_panel *p, size_t n,
                     const unsigned char *tile, const unsigned char *next, float *acc, size_t ld, bool first) {
-    enum { T0 = 0, T1 = QRL_TILE_MAX / 2, R1 = 2 * VR };
-    product_rows(planes, offset, lut, head, p, n, tile, next, T0, 0, acc, ld, first);
+    enum { T1 = PRODUCT_TILE, T2 = 2 * T1, T3 = 3 * T1, R1 = 2 * VR };
+#if HAVE_TILES
+    if (by_tiles(head)) {
+        product_by_tiles(head, p, n, tile, next, acc, ld, first);
+        return;
+    }
+#endif
+    product_rows(planes, offset, lut, head, p, n, tile, next, 0, 0, acc, ld, first);
     product_rows(planes, offset, lut, head, p, n, tile, next, T1, 0, acc, ld, first);
-    if (2 * VR < (int)QRL_PANEL_ROWS) {
-        product_rows(planes, offset, lut, head, p, n, tile, next, T0, R1, acc, ld, first);
+    if (T2 < (int)TILE) {
+        product_rows(planes, offset, lut, head, p, n, tile, next, T2, 0, acc, ld, first);
+        product_rows(planes, offset, lut, head, p, n, tile, next, T3, 0, acc, ld, first);
+    }
+    if (R1 < (int)QRL_PANEL_ROWS) {
+        product_rows(planes, offset, lut, head, p, n, tile, next, 0, R1, acc, ld, first);
         product_rows(planes, offset, lut, head, p, n, tile, next, T1, R1, acc, ld, first);
     }
 }
@@ -443,10 +470,10 @@ INLINE void unpack_floats(qrl_type type, const unsigned char *group, size_t firs
             vf_store(out->values[k] + half * QRL_GROUP + r, float_row(type, group + r * size));
 }
 
-/* Two vectors of rows by S rows of a tile of 8: 16 accumulators, or 8 of the 16 registers of AVX2. */
+/* Two vectors of rows by S rows of a tile: 16 accumulators, or 8 of the 16 registers of AVX2. */
 static void product_floats(const qrl_panel *p, size_t n, const void *tile, const void *next, float *acc_out, size_t ld,
                            bool first) {
-    enum { V = 2, S = VR == 8 ? 4 : 8, T = QRL_TILE_MAX };
+    enum { V = 2, S = VR == 8 ? 4 : 8, T = TILE };
     for (size_t r = 0; r < QRL_PANEL_ROWS; r += V * VR)
         for (size_t t0 = 0; t0 < T; t0 += S) {
             const float *x = (const float *)tile + t0;
@@ -460,7 +487,7 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
             }
             UNROLL4
             for (size_t k = 0; k < n; k++, x += T) {
-                if (k % 2 == 0 && t0 == 0 && r == 0)
+                if (k % (16 / T) == 0 && t0 == 0 && r == 0) /* once a line */
                     __builtin_prefetch((const float *)next + k * T);
                 const vf w0 = vf_load(p->values[k] + r), w1 = vf_load(p->values[k] + r + VR);
                 UNROLL
@@ -496,6 +523,7 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
     GEMM_ONE(name, planes, offset, lut, head, units, 1)                                                                \
     GEMM_ONE(name, planes, offset, lut, head, units, 2)                                                                \
     GEMM_ONE(name, planes, offset, lut, head, units, 4)                                                                \
+    IF_TILES(GEMM_ONE(name, planes, offset, lut, head, units, 8))                                                      \
     static void unpack_##name(const unsigned char *group, size_t first, size_t n, size_t half, qrl_panel *out) {       \
         unpack_rows(planes, offset, lut, head, units, group, first, n, half, out);                                     \
     }                                                                                                                  \
@@ -517,6 +545,7 @@ QRL_LAYOUTS(GEMM_LAYOUT)
     GEMM_FLOAT_ONE(type, 1)                                                                                            \
     GEMM_FLOAT_ONE(type, 2)                                                                                            \
     GEMM_FLOAT_ONE(type, 4)                                                                                            \
+    IF_TILES(GEMM_FLOAT_ONE(type, 8))                                                                                  \
     static void unpack_##type(const unsigned char *group, size_t first, size_t n, size_t half, qrl_panel *out) {       \
         unpack_floats(QRL_##type, group, first, n, half, out);                                                         \
     }
@@ -524,8 +553,12 @@ GEMM_FLOAT(F32)
 GEMM_FLOAT(F16)
 GEMM_FLOAT(BF16)
 
+#define GEMM_FEW(name)                                                                                                 \
+    { gemm_##name##_1, gemm_##name##_2, gemm_##name##_4, IF_TILES(gemm_##name##_8) }
 #define GEMM_ROW(type, name)                                                                                           \
-    [QRL_##type] = {{gemm_##name##_1, gemm_##name##_2, gemm_##name##_4}, unpack_##name, product_##name},
-#define FLOAT_ROW(type)                                                                                                \
-    [QRL_##type] = {{gemm_##type##_1, gemm_##type##_2, gemm_##type##_4}, unpack_##type, product_floats},
+    [QRL_##type] = {.rows = GEMM_FEW(name),                                                                            \
+                    .unpack = unpack_##name,                                                                           \
+                    .product = product_##name,                                                                         \
+                    IF_TILES(.begin = begin_tiles, .end = end_tiles)},
+#define FLOAT_ROW(type) [QRL_##type] = {.rows = GEMM_FEW(type), .unpack = unpack_##type, .product = product_floats},
 const qrl_gemm KERNEL(gemm)[QRL_TYPE_COUNT] = {FLOAT_ROW(F32) FLOAT_ROW(F16) FLOAT_ROW(BF16) QRL_PACKS(GEMM_ROW)};

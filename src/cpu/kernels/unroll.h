@@ -14,5 +14,7 @@
 /* v is in a register here, and sums before and after do not mix: gcc would make trees of long integer sums,
  * whose leaves then fill the stack. */
 #define KEEP(v) __asm__ volatile("" : "+v"(v))
+/* An integer of which the compiler knows nothing from here on. */
+#define OPAQUE(i) __asm__ volatile("" : "+r"(i))
 
 #endif

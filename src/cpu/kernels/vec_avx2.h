@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #define HAVE_VECTORS
+#define HAVE_TILES 0
 
 enum { VR = 8, VB = 32, HAVE_DPBUSD = 0 };
 typedef __m256i vi;

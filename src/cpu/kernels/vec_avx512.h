@@ -2,6 +2,11 @@
 #include <immintrin.h>
 
 #define HAVE_VECTORS
+#ifdef __AMX_INT8__
+#define HAVE_TILES 1
+#else
+#define HAVE_TILES 0
+#endif
 
 #ifdef __AVX512VNNI__
 #define PRODUCT_START(a, b) (0x4b400000 - 128 * ((a) + (b))) /* see kernels.h */

@@ -1,4 +1,4 @@
-/* The kernels of recurrent layers of this instruction set and of avx512vnni, which adds nothing to them. */
+/* The kernels of recurrent layers of this instruction set and of avx512vnni and amx, which add nothing to them. */
 #include "cpu/kernels/lane_math.h"
 #include "cpu/ssm_kernels.h"
 
