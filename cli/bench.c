@@ -101,6 +101,7 @@ static qrl_status look(job *j, qrl_error *err) {
     j->limits.int8_macs = fmax(j->limits.int8_macs, j->now.int8_macs);
     j->limits.f32_macs = fmax(j->limits.f32_macs, j->now.f32_macs);
     j->limits.bf16_macs = fmax(j->limits.bf16_macs, j->now.bf16_macs);
+    j->limits.tile_macs = fmax(j->limits.tile_macs, j->now.tile_macs);
     j->limits.read_bytes = fmax(j->limits.read_bytes, j->now.read_bytes);
     return QRL_OK;
 }
@@ -204,6 +205,8 @@ static void print_text(const cli *c, const job *j) {
     fprintf(c->out, "limits   int8 %.1f, f32 %.1f", j->limits.int8_macs * 1e-9, j->limits.f32_macs * 1e-9);
     if (j->limits.bf16_macs > 0)
         fprintf(c->out, ", bf16 %.1f", j->limits.bf16_macs * 1e-9);
+    if (j->limits.tile_macs > 0)
+        fprintf(c->out, ", int8 tiles %.1f", j->limits.tile_macs * 1e-9);
     fprintf(c->out, " billion multiply-adds/s; reading %.1f GB/s\n", j->limits.read_bytes * 1e-9);
     if (j->depth)
         fprintf(c->out, "depth    %u tokens in the context before\n", j->depth);
@@ -245,6 +248,7 @@ static void print_json(const cli *c, const job *j) {
     cli_json_float(&out, "int8_macs_per_second", j->limits.int8_macs, 6);
     cli_json_float(&out, "f32_macs_per_second", j->limits.f32_macs, 6);
     cli_json_float(&out, "bf16_macs_per_second", j->limits.bf16_macs, 6);
+    cli_json_float(&out, "int8_tile_macs_per_second", j->limits.tile_macs, 6);
     cli_json_float(&out, "read_bytes_per_second", j->limits.read_bytes, 6);
     cli_json_end_object(&out);
     json_series(&out, "prefill", j->n_prompt, &j->prefill);
@@ -279,7 +283,8 @@ const cli_command cli_cmd_bench = {
         "Prints the median of the repetitions, their range and standard deviation. In the same run it measures what "
         "this machine can do with the same threads and instruction set (multiply-adds with int8, float and bfloat16, "
         "sustained read bandwidth), and gives each result as a percent of its limit: prefill of the multiply-adds that "
-        "its tokens need, decode of the bytes of weights and cache that each token must read.",
+        "its tokens need, decode of the bytes of weights and cache that each token must read. The limit of int8 is that of "
+        "dot products in vectors; with AMX tile registers are listed too, whose sums are longer than a scale's 32 values.",
     .run = bench_run,
     .examples = {{"quarrel bench", "the demo model"},
                  {"quarrel bench -m model.gguf -p 512 -n 64 -r 5 --json", "for a script"},

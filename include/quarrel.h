@@ -615,7 +615,8 @@ QRL_API qrl_status qrl_plan_memory(const char *path, const qrl_model_params *mod
 /* What this machine can do at most: each in operations or bytes a second over the given threads. */
 typedef struct qrl_limits {
     double int8_macs, f32_macs, bf16_macs; /* multiply-adds a second: of bytes, exactly summed; bf16 0: there is none */
-    double read_bytes;                     /* sustained read bandwidth */
+    double tile_macs;  /* of bytes in tile registers (AMX), in sums of 64 at once; 0: there are none */
+    double read_bytes; /* sustained read bandwidth */
 } qrl_limits;
 
 /* Measures now; takes about a second. n_threads and isa as in qrl_model_params. */

@@ -142,6 +142,7 @@ typedef struct qrl_kernels {
     uint64_t (*limit_int8)(uint64_t n, int sums, float *sink); /* sums: as of qrl_sums_of_16_bits */
     uint64_t (*limit_f32)(uint64_t n, float *sink);
     uint64_t (*limit_bf16)(uint64_t n, float *sink);
+    uint64_t (*limit_tiles)(uint64_t n, float *sink); /* NULL where there are no tile registers */
     /* Reads n bytes (a multiple of 256) once. */
     void (*limit_read)(const unsigned char *data, size_t n, float *sink);
 } qrl_kernels;

@@ -90,6 +90,8 @@ qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, const uint64
         out->f32_macs = best_macs(pool, (struct limit_job){.macs = k->limit_f32});
         if (k->limit_bf16)
             out->bf16_macs = best_macs(pool, (struct limit_job){.macs = k->limit_bf16});
+        if (k->limit_tiles)
+            out->tile_macs = best_macs(pool, (struct limit_job){.macs = k->limit_tiles});
         struct limit_job job = {.read = k->limit_read, .data = data};
         for (int i = 0; i < REPEATS; i++) {
             const double start = qrl_now();

@@ -104,3 +104,38 @@ static uint64_t KERNEL(limit_bf16)(uint64_t n, float *sink) {
 #else
 #define LIMIT_BF16 NULL
 #endif
+
+#if HAVE_TILES
+/* Whole registers of 64 values a row, four sums under way. Products over units of 32 values, each with a scale of its
+ * own, cannot come near it (amx_impl.h). */
+static uint64_t KERNEL(limit_tiles)(uint64_t n, float *sink) {
+    static const struct {
+        uint8_t palette, start_row, unused[14];
+        uint16_t colsb[16];
+        uint8_t rows[16];
+    } full = {.palette = 1, .colsb = {64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16}};
+    _Alignas(64) int32_t sums[16][16];
+    memset(sums, 0, sizeof sums);
+    _tile_loadconfig(&full);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, sums, 64);
+    _tile_loadd(5, sums, 64);
+    const uint64_t rounds = n / 16; /* as long as the other limits take */
+    for (uint64_t k = 0; k < rounds; k++) {
+        _tile_dpbssd(0, 4, 5);
+        _tile_dpbssd(1, 4, 5);
+        _tile_dpbssd(2, 4, 5);
+        _tile_dpbssd(3, 4, 5);
+    }
+    _tile_stored(0, sums, 64);
+    _tile_release();
+    sink[0] = (float)sums[0][0];
+    return rounds * 4 * 16 * 16 * 64;
+}
+#define LIMIT_TILES KERNEL(limit_tiles)
+#else
+#define LIMIT_TILES NULL
+#endif

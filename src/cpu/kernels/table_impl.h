@@ -33,5 +33,6 @@ const qrl_kernels PASTE(qrl_kernels_, SET, ) = {
     .limit_int8 = KERNEL(limit_int8),
     .limit_f32 = KERNEL(limit_f32),
     .limit_bf16 = LIMIT_BF16,
+    .limit_tiles = LIMIT_TILES,
     .limit_read = KERNEL(limit_read),
 };
