@@ -195,15 +195,18 @@ static void merge_rows(const struct attention_job *j, const struct tile *t, size
                        const struct sums *total, const struct sums *part) {
     const size_t begin = segment * QRL_ATTN_SEGMENT, v_dim = j->op->kv.v_dim, n = to - from;
     const qrl_kernels *k = j->b->kernels;
-    float scale[2 * QRL_ATTN_ROWS] = {0};
+    float scale[2 * QRL_ATTN_ROWS] = {0}, *keep = scale, *by = scale + n;
+    bool all = true; /* are of this segment and of one before */
     for (size_t r = from; r < to; r++) {
         const bool begins = t->first[r] >= begin; /* nothing stands in the total yet */
         const float old = begins ? part->max[r] : total->max[r], max = part->max[r] > old ? part->max[r] : old;
-        scale[r - from] = old - max;
-        scale[n + r - from] = part->max[r] - max;
+        keep[r - from] = old - max;
+        by[r - from] = part->max[r] - max;
+        all = all && !begins && t->end[r] > begin;
     }
     k->exp(scale, scale, 2 * n);
-    for (size_t r = from; r < to; r++) {
+    for (size_t r = from; r < to; r += all ? n : 1) {
+        const size_t rows = all ? n : 1;
         float *acc = total->acc + r * v_dim;
         const float *add = part->acc + r * v_dim;
         if (t->end[r] <= begin || t->first[r] >= begin + QRL_ATTN_SEGMENT)
@@ -214,9 +217,10 @@ static void merge_rows(const struct attention_job *j, const struct tile *t, size
             total->sum[r] = part->sum[r];
             continue;
         }
-        k->mix(acc, add, v_dim, scale[r - from], scale[n + r - from]);
-        k->mix(&total->sum[r], &part->sum[r], 1, scale[r - from], scale[n + r - from]);
-        total->max[r] = part->max[r] > total->max[r] ? part->max[r] : total->max[r];
+        k->mix(acc, add, rows, v_dim, keep + (r - from), by + (r - from));
+        k->mix(total->sum + r, part->sum + r, rows, 1, keep + (r - from), by + (r - from));
+        for (size_t i = r; i < r + rows; i++)
+            total->max[i] = part->max[i] > total->max[i] ? part->max[i] : total->max[i];
     }
 }
 
@@ -242,13 +246,13 @@ static void store_own(const struct attention_job *j, const struct tile *t, const
 /* A whole tile. */
 static void tile_task(void *context, size_t task, int thread) {
     const struct attention_job *j = context;
-    const size_t n_head_kv = j->op->kv.n_head_kv;
     const struct qrl_attend_scratch scratch = qrl_cpu_attend_scratch(j->b, thread);
     float max[2][QRL_ATTN_ROWS], sum[2][QRL_ATTN_ROWS];
     const struct sums total = {scratch.acc, max[0], sum[0]}, part = {scratch.part, max[1], sum[1]};
     struct tile t;
-    /* the last tiles see the most positions: begin with them, so that none is left over at the end */
-    if (!find_tile(j, j->n_slots - 1 - task / n_head_kv, task % n_head_kv, &t))
+    /* Head after head, so that its pages stay in caches; the last tiles see the most positions: begin with them, so
+     * that none is left over at the end. */
+    if (!find_tile(j, j->n_slots - 1 - task % j->n_slots, task / j->n_slots, &t))
         return;
     store_own(j, &t, &scratch);
     load_queries(j, &t, &scratch);

@@ -124,8 +124,8 @@ typedef struct qrl_kernels {
     /* A head's keys or values of a page, as they lie in the cache (F16 and Q4_0; others are used where they lie), to
      * out: [dim][QRL_PAGE] keys, [QRL_PAGE][dim] values. */
     void (*unpack_kv)(qrl_kv_type type, bool keys, const void *page, size_t dim, float *out);
-    /* to[i] = from[i] by + (to[i] keep), fused */
-    void (*mix)(float *to, const float *from, size_t n, float keep, float by);
+    /* Of each of n_rows rows of n values: to = from by[row] + (to keep[row]), fused */
+    void (*mix)(float *to, const float *from, size_t n_rows, size_t n, const float *keep, const float *by);
     void (*to_f16)(const float *x, size_t n, uint16_t *out); /* qrl_f32_to_f16 of each */
     /* Turns the first n_rot values of a head x; cossin [n_rot / 2][2] as in qrl_rope_op. */
     void (*rope)(qrl_rope_kind kind, float *x, const float *cossin, size_t n_rot);

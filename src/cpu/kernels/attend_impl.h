@@ -100,12 +100,15 @@ INLINE float row_max(const float *p, float max) {
     return vf_max16(lane);
 }
 
-/* N vectors of scores, `stride` floats apart, to e^(score - max), as exp_below; `each` of them share a maximum. The
- * steps of several vectors go side by side: each waits for the one before, and the processor does not look far enough
- * ahead to find the next vector's. */
-INLINE void exp_vectors(float *p, size_t stride, const vf *max, int each, int N) {
+/* N vectors of scores, `stride` floats apart, to e^(score - max), as exp_below or (coarse) lane_exp_coarse; `each` of
+ * them share a maximum. The steps of several vectors go side by side: each waits for the one before, and the processor
+ * does not look far enough ahead to find the next vector's. */
+INLINE void exp_vectors(bool coarse, float *p, size_t stride, const vf *max, int each, int N) {
     enum { MOST = 2 * SCORE_VECTORS };
-    static const float poly[] = {1.38888889e-3f, 8.33333333e-3f, 4.16666667e-2f, 1.66666667e-1f, 0.5f, 1.0f, 1.0f};
+    static const float fine[] = {1.98412698e-4f, 1.38888889e-3f, 8.33333333e-3f, 4.16666667e-2f,
+                                 1.66666667e-1f, 0.5f,           1.0f,           1.0f};
+    static const float rough[8] = {COARSE_3, COARSE_2, COARSE_1, 1.0f};
+    const float *poly = coarse ? rough : fine;
     const vf magic = vf_set(12582912.0f);
     vf y[MOST], r[MOST], e[MOST];
     UNROLL
@@ -115,18 +118,28 @@ INLINE void exp_vectors(float *p, size_t stride, const vf *max, int each, int N)
     }
     UNROLL
     for (int i = 0; i < N; i++) {
-        const vf n = vf_sub(y[i], magic);
-        r[i] = vf_fma(n, vf_set(-1.42860677e-6f), vf_fma(n, vf_set(-0.693145752f), r[i]));
-        e[i] = vf_set(1.98412698e-4f);
+        if (coarse)
+            r[i] = vf_fma(r[i], vf_set(1.44269504f), vf_sub(magic, y[i]));
+        else {
+            const vf n = vf_sub(y[i], magic);
+            r[i] = vf_fma(n, vf_set(-1.42860677e-6f), vf_fma(n, vf_set(-0.693145752f), r[i]));
+        }
+        e[i] = vf_set(poly[0]);
     }
     UNROLL
-    for (int k = 0; k < 7; k++) {
+    for (int k = 1; k < 8; k++) {
+        if (coarse && k >= 4)
+            continue;
         UNROLL
         for (int i = 0; i < N; i++)
             e[i] = vf_fma(e[i], r[i], vf_set(poly[k]));
     }
     UNROLL
     for (int i = 0; i < N; i++) {
+        if (coarse) {
+            vi_store(p + (size_t)i * stride, vi_add32(vi_bits(e[i]), vi_sll32(vi_bits(y[i]), 23)));
+            continue;
+        }
         const vf x = vf_sub(vf_load(p + (size_t)i * stride), max[i / each]);
         const vi bits = vi_sll32(vi_add32(vi_bits(y[i]), vi_set32(127 - 0x4b400000)), 23);
         vf_store(p + (size_t)i * stride, vf_mul_above(e[i], vf_bits(bits), x, vf_set(-87.0f)));
@@ -134,12 +147,12 @@ INLINE void exp_vectors(float *p, size_t stride, const vf *max, int each, int N)
 }
 
 /* The scores of R rows. */
-INLINE void exp_scores(float *p, const float *max, int R) {
+INLINE void exp_scores(bool coarse, float *p, const float *max, int R) {
     vf most[2];
     UNROLL
     for (int r = 0; r < R; r++)
         most[r] = vf_set(max[r]);
-    exp_vectors(p, VR, most, SCORE_VECTORS, R * SCORE_VECTORS);
+    exp_vectors(coarse, p, VR, most, SCORE_VECTORS, R * SCORE_VECTORS);
 }
 
 /* The sum of weights, which are set to zero where row r does not see. */
@@ -170,11 +183,17 @@ static void KERNEL(soften)(const qrl_attend *a, float (*p)[QRL_PAGE], float *kee
         keep[r] = 0.0f;
     for (size_t r = 0; r < a->n_rows; r += VR)
         vf_store(keep + r, exp_below(vf_load(keep + r)));
-    size_t from = 0;
-    for (; from + 2 <= a->n_rows; from += 2)
-        exp_scores(p[from], max + from, 2);
-    if (from < a->n_rows)
-        exp_scores(p[from], max + from, 1);
+    const bool coarse = a->type_k == QRL_KV_Q8_0;
+    for (size_t from = 0; from < a->n_rows; from += 2) {
+        if (coarse && from + 2 <= a->n_rows)
+            exp_scores(true, p[from], max + from, 2);
+        else if (coarse)
+            exp_scores(true, p[from], max + from, 1);
+        else if (from + 2 <= a->n_rows)
+            exp_scores(false, p[from], max + from, 2);
+        else
+            exp_scores(false, p[from], max + from, 1);
+    }
     for (size_t r = 0; r < a->n_rows; r++)
         if (a->first[r] < a->end[r]) {
             a->sum[r] = __builtin_fmaf(a->sum[r], keep[r], sum_weights(a, r, p[r]));

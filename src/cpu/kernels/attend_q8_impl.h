@@ -20,11 +20,11 @@ INLINE vi add_eights(vi sums, vi u0, vi s0, vi u1, vi s1) {
 }
 
 /* R rows by V vectors of positions: sums + products of four dimensions. next: the same keys of the next page. */
-INLINE void score_four_q8(vi *sum, const int8_t *q, const int8_t *k, const int8_t *next, int R, int V) {
+INLINE void score_four_q8(vi *sum, const int8_t *q, const uint8_t *k, const uint8_t *next, int R, int V) {
     vi x[SCORE_VECTORS];
     UNROLL
     for (int v = 0; v < V; v++)
-        x[v] = vi_xor(vi_load(k + v * VB), vi_set8((char)128));
+        x[v] = vi_load(k + v * VB);
     UNROLL
     for (int line = 0; line < V * VB; line += 64)
         __builtin_prefetch(next + line);
@@ -42,9 +42,10 @@ INLINE void score_four_q8(vi *sum, const int8_t *q, const int8_t *k, const int8_
 /* p[r][j] += q[r] . k[j] over n fours of block b (8, or fewer of the last), of R rows and V vectors of positions from
  * `from` on. next: the next page. */
 INLINE void score_block_q8(const qrl_attend *a, const float *scale, size_t first, int R, int V, size_t from, size_t b,
-                           size_t n, const int8_t *next, float (*p)[QRL_PAGE]) {
+                           size_t n, const uint8_t *next, float (*p)[QRL_PAGE]) {
     const size_t at = b * 8 * QRL_PAGE * 4 + from * 4;
-    const int8_t *k = (const int8_t *)a->k + at, *q = a->q8.q + (b * 8 * QRL_ATTN_ROWS + first) * 4;
+    const uint8_t *k = (const uint8_t *)a->k + at;
+    const int8_t *q = a->q8.q + (b * 8 * QRL_ATTN_ROWS + first) * 4;
     vi sum[TILE_SUMS];
     next += at;
     UNROLL
@@ -76,7 +77,7 @@ INLINE void score_block_q8(const qrl_attend *a, const float *scale, size_t first
 /* p[r][j] = q[r] . k[j] for R rows; V vectors of positions at a time. scale: [blocks][QRL_PAGE] */
 INLINE void scores_q8(const qrl_attend *a, const float *scale, size_t first, int R, int V, float (*p)[QRL_PAGE]) {
     const size_t n_fours = (a->k_dim + 3) / 4;
-    const int8_t *next = a->next_k && first == 0 ? a->next_k : a->k;
+    const uint8_t *next = a->next_k && first == 0 ? a->next_k : a->k;
     for (size_t from = 0; from < QRL_PAGE; from += (size_t)(V * VR)) {
         size_t b = 0;
         for (; b * 8 + 8 <= n_fours; b++)

@@ -52,36 +52,30 @@ static void KERNEL(all_row_scores)(const qrl_attend *a, float *p) {
             row_scores(a, &k, r, 1, 8, from, p);
 }
 
-/* The keys of a page as bytes without a sign, + 128, with their scales s and -s times 0x4b400000 as a float. */
-typedef struct KERNEL(keys8) {
-    const unsigned char *k, *next; /* as a->k, and of the next page as it lies */
-    const float *scale, *less;     /* [blocks][QRL_PAGE] */
-} KERNEL(keys8);
+/* What scores of Q8_0 want of a page beside the integers. */
+typedef struct KERNEL(scales8) {
+    const float *scale, *less; /* [blocks][QRL_PAGE]: of the keys, and that times -0x4b400000 as a float */
+} KERNEL(scales8);
 
-static KERNEL(keys8) KERNEL(unpack_keys8)(const qrl_attend *a) {
-    const size_t n_fours = (a->k_dim + 3) / 4, bytes = n_fours * QRL_PAGE * 4, n = (n_fours + 7) / 8 * QRL_PAGE;
-    const unsigned char *from = a->k;
+static KERNEL(scales8) KERNEL(unpack_scales8)(const qrl_attend *a) {
+    const size_t n_fours = (a->k_dim + 3) / 4, n = (n_fours + 7) / 8 * QRL_PAGE;
     float *scale = a->floats, *less = scale + n;
-    unsigned char *k = (unsigned char *)(less + n);
-    for (size_t i = 0; i < bytes; i += 64) {
-        UNROLL
-        for (size_t v = i; v < i + 64; v += VB)
-            vi_store(k + v, vi_xor(vi_load(from + v), vi_set8((char)128)));
+    for (size_t i = 0; i < n; i += VR) {
+        const vf s = vf_f16((const uint16_t *)a->k + n_fours * QRL_PAGE * 2 + i);
+        vf_store(scale + i, s);
+        vf_store(less + i, vf_mul(s, vf_set(-ROUND)));
     }
-    KERNEL(unpack_f16)((const uint16_t *)(const void *)(from + bytes), n, scale);
-    for (size_t i = 0; i < n; i += VR)
-        vf_store(less + i, vf_mul(vf_load(scale + i), vf_set(-ROUND)));
-    return (KERNEL(keys8)){k, a->next_k ? a->next_k : a->k, scale, less};
+    return (KERNEL(scales8)){scale, less};
 }
 
 /* As row_scores, over n fours of block b of keys of Q8_0: p[j][r] += ... The sums begin at 0x4b400000 (quantize_query),
  * so their bits are those of the float M + S, and (M + S) s - M s, fused, is S s rounded once: M s is exact. */
-INLINE void row_scores_q8(const qrl_attend *a, const KERNEL(keys8) * keys, size_t first, int W, int P, size_t from,
+INLINE void row_scores_q8(const qrl_attend *a, const KERNEL(scales8) * keys, size_t first, int W, int P, size_t from,
                           size_t b, size_t n, float *p) {
-    const unsigned char *k = keys->k + (b * 8 * QRL_PAGE + from) * 4;
+    const uint8_t *k = (const uint8_t *)a->k + (b * 8 * QRL_PAGE + from) * 4;
     const int8_t *q = a->q8.q + (b * 8 * QRL_ATTN_ROWS + first) * 4;
     const size_t at = b * QRL_ATTN_ROWS + first, line = from / (size_t)P % 2 * 64;
-    const unsigned char *next = keys->next + b * 8 * QRL_PAGE * 4 + line; /* as in score_four_q8 */
+    const uint8_t *next = (const uint8_t *)(a->next_k ? a->next_k : a->k) + b * 8 * QRL_PAGE * 4 + line;
     vi sum[TILE_SUMS];
     UNROLL
     for (int i = 0; i < P * W; i++)
@@ -118,7 +112,7 @@ INLINE void row_scores_q8(const qrl_attend *a, const KERNEL(keys8) * keys, size_
 
 static void KERNEL(all_row_scores_q8)(const qrl_attend *a, float *p) {
     enum { P1 = VR == 16 ? 16 : 8, P2 = P1 / 2 };
-    const KERNEL(keys8) k = KERNEL(unpack_keys8)(a);
+    const KERNEL(scales8) k = KERNEL(unpack_scales8)(a);
     const size_t n_fours = (a->k_dim + 3) / 4;
     size_t r = 0;
     for (; r + VR < a->n_rows; r += 2 * VR)
@@ -132,8 +126,8 @@ static void KERNEL(all_row_scores_q8)(const qrl_attend *a, float *p) {
 }
 
 /* Scores of VR rows to weights, and what their sums until now are to be multiplied by. */
-INLINE void soften_rows(float *p, float *max, float *sum, float *keep) {
-    enum { N = VR == 16 ? 4 : 4, QUARTER = QRL_PAGE / 4 };
+INLINE void soften_rows(bool coarse, float *p, float *max, float *sum, float *keep) {
+    enum { N = 4, QUARTER = QRL_PAGE / 4 };
     vf top[4], a[QUARTER];
     UNROLL
     for (int i = 0; i < 4; i++)
@@ -147,7 +141,7 @@ INLINE void soften_rows(float *p, float *max, float *sum, float *keep) {
     top[0] = vf_max(vf_max(top[0], top[1]), vf_max(top[2], top[3]));
     const vf by = exp_below(vf_sub(vf_load(max), top[0]));
     for (size_t j = 0; j < QRL_PAGE; j += N)
-        exp_vectors(p + j * QRL_ATTN_ROWS, QRL_ATTN_ROWS, top, N, N);
+        exp_vectors(coarse, p + j * QRL_ATTN_ROWS, QRL_ATTN_ROWS, top, N, N);
     UNROLL
     for (size_t i = 0; i < QUARTER; i++) { /* lanes i and i + 8 of 16 */
         const float *at = p + i * QRL_ATTN_ROWS;
@@ -223,7 +217,10 @@ static void KERNEL(attend_rows)(const qrl_attend *a) {
     else
         KERNEL(all_row_scores)(a, p);
     for (size_t r = 0; r < a->n_rows; r += VR)
-        soften_rows(p + r, a->max + r, a->sum + r, keep + r);
+        if (a->type_k == QRL_KV_Q8_0)
+            soften_rows(true, p + r, a->max + r, a->sum + r, keep + r);
+        else
+            soften_rows(false, p + r, a->max + r, a->sum + r, keep + r);
     if (a->type_v == QRL_KV_Q8_0)
         KERNEL(all_row_values_q8)(a, p, keep);
     else

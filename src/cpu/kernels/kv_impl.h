@@ -204,6 +204,8 @@ static void KERNEL(put_q8)(bool keys, unsigned char *page, size_t dim, size_t at
         const size_t n = dim - from < block ? dim - from : block;
         int8_t q[128] = {0};
         *scale = KERNEL(to_q8)(x + from, n, q);
+        for (size_t i = 0; keys && i < 32; i++)
+            q[i] = (int8_t)(q[i] ^ -128); /* without a sign */
         for (size_t i = 0; keys && i < (n + 3) / 4; i++)
             memcpy(page + ((from / 4 + i) * QRL_PAGE + at) * 4, q + 4 * i, 4);
         for (size_t i = 0; !keys && i < n; i++)

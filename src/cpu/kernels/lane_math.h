@@ -43,6 +43,21 @@ static inline float lane_exp(float x) {
     return x < -87.0f ? 0.0f : e;
 }
 
+/* e^x for x <= 0 (or NaN, without bits below the ninth), for weights that are rounded to 8 bits: 2^n by the exponent
+ * bits times 2^f, |f| <= 1/2, by the polynomial of degree 3 with the least relative error that is 1 at 0 (1.01e-4).
+ * What is below -87 gives e^-87. */
+#define COARSE_3 0.0550090633f
+#define COARSE_2 0.242211297f
+#define COARSE_1 0.693282962f
+static inline float lane_exp_coarse(float x) {
+    const float magic = 12582912.0f, c = x < -87.0f ? -87.0f : x;
+    const float y = __builtin_fmaf(c, 1.44269504f, magic), f = __builtin_fmaf(c, 1.44269504f, magic - y);
+    float p = __builtin_fmaf(COARSE_3, f, COARSE_2);
+    p = __builtin_fmaf(p, f, COARSE_1);
+    p = __builtin_fmaf(p, f, 1.0f);
+    return qrl_bits_f32(qrl_f32_bits(p) + (qrl_f32_bits(y) << 23));
+}
+
 /* The sum of 16 lanes as a tree of halves. */
 static inline float lane_sum(const float *lane) {
     float a[8], b[4];

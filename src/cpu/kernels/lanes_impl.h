@@ -16,10 +16,19 @@ static void KERNEL(softcap)(const float *x, float *out, size_t n, float a) {
         out[i] = lane_softcap(x[i], a);
 }
 
-static void KERNEL(mix)(float *to, const float *from, size_t n, float keep, float by) {
-    INDEPENDENT
-    for (size_t i = 0; i < n; i++)
-        to[i] = __builtin_fmaf(from[i], by, to[i] * keep);
+static void KERNEL(mix)(float *to, const float *from, size_t n_rows, size_t n, const float *keep, const float *by) {
+    if (n == 1) {
+        INDEPENDENT
+        for (size_t r = 0; r < n_rows; r++)
+            to[r] = __builtin_fmaf(from[r], by[r], to[r] * keep[r]);
+        return;
+    }
+    for (size_t r = 0; r < n_rows; r++, to += n, from += n) {
+        const float k = keep[r], b = by[r];
+        INDEPENDENT
+        for (size_t i = 0; i < n; i++)
+            to[i] = __builtin_fmaf(from[i], b, to[i] * k);
+    }
 }
 
 #define ACTIVATION(name)                                                                                               \

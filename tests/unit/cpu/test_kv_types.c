@@ -113,7 +113,7 @@ static void unpack_q8(bool keys, const unsigned char *page, size_t dim, float *o
         for (size_t i = 0; i < QRL_PAGE; i++) {
             const size_t j = keys ? i : order[i / 4][i % 4];
             const size_t at = keys ? (d / 4 * QRL_PAGE + i) * 4 + d % 4 : (i / 4 * dim + d) * 4 + i % 4;
-            const float x = (float)(int8_t)page[at] * half_at(scale, d / block * QRL_PAGE + j);
+            const float x = (float)(int8_t)(page[at] ^ (keys ? 128 : 0)) * half_at(scale, d / block * QRL_PAGE + j);
             out[keys ? d * QRL_PAGE + j : j * dim + d] = x;
         }
 }

@@ -90,14 +90,14 @@ static float score_float(const qrl_attend *a, size_t r, size_t j, const float *k
 /* The same of Q8_0: exact integer sums of blocks of 32 dimensions. */
 static float score_q8(const qrl_attend *a, size_t r, size_t j) {
     const size_t n_fours = (a->k_dim + 3) / 4;
-    const int8_t *k = a->k;
+    const uint8_t *k = a->k;
     const uint16_t *scale = (const uint16_t *)a->k + n_fours * QRL_PAGE * 2;
     float s = 0.0f;
     for (size_t b = 0; b * 8 < n_fours; b++) {
         int32_t sum = 0;
         for (size_t i = b * 8; i < n_fours && i < b * 8 + 8; i++)
             for (size_t d = 0; d < 4; d++)
-                sum += k[(i * QRL_PAGE + j) * 4 + d] * a->q8.q[(i * QRL_ATTN_ROWS + r) * 4 + d];
+                sum += (k[(i * QRL_PAGE + j) * 4 + d] - 128) * a->q8.q[(i * QRL_ATTN_ROWS + r) * 4 + d];
         const float y = (float)sum * qrl_f16_to_f32(scale[b * QRL_PAGE + j]);
         s = __builtin_fmaf(y, a->q8.scale[b * QRL_ATTN_ROWS + r], s);
     }
@@ -164,7 +164,7 @@ static void attend_row(const qrl_attend *a, size_t r, const float *k, const floa
     }
     float lane[LANES] = {0};
     for (size_t j = first; j < end; j++) {
-        p[j] = lane_exp(score[j] - max);
+        p[j] = a->type_k == QRL_KV_Q8_0 ? lane_exp_coarse(score[j] - max) : lane_exp(score[j] - max);
         lane[j % LANES] += p[j];
     }
     const float keep = lane_exp(a->max[r] - max);
