@@ -117,12 +117,18 @@ INLINE void ask(const unsigned char *p, size_t bytes, const qrl_ahead *ahead) {
         __builtin_prefetch(p + ahead->far + b, 0, 2);
 }
 
+/* The offset that weights have in a panel: what the activations' n is made for. */
+INLINE int panel_offset(int offset, int dual) {
+    return offset == 0 || offset == 128 ? offset : HAVE_DPBUSD ? 128 : dual ? QRL_OFFSET_HALF : QRL_OFFSET_UNIT;
+}
+
 /* Minus the offset times a sum of activations: where products of offset weights begin, in 32 bits with VNNI, else
  * in 16. */
-INLINE vi offset_sum(const unsigned char *n, int offset) {
+INLINE vi offset_sum(const unsigned char *n, int offset, int dual) {
     if (HAVE_DPBUSD) /* MAGIC - 128 * the sum */
         return vi_sra32(vi_sub32(vi_bcast32(n), vi_set32(MAGIC)), 7 - log2_of(offset));
-    return vi_sll16(vi_bcast32(n), log2_of(offset)); /* minus the sums */
+    const unsigned shift = log2_of(panel_offset(offset, dual)) - log2_of(offset);
+    return shift ? vi_sra16(vi_bcast32(n), shift) : vi_bcast32(n);
 }
 
 /* V vectors of rows (from row r of the group) by T activation rows.
@@ -175,7 +181,7 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                     const unsigned char *n = QRL_QACT_N(tile, T, dual ? 1 + c / 4 : 0) + 4 * t;
                     UNROLL
                     for (int v = 0; v < V; v++)
-                        isum[t][v] = isum16[t][v] = use_offset ? offset_sum(n, offset) : vi_zero();
+                        isum[t][v] = isum16[t][v] = use_offset ? offset_sum(n, offset, dual) : vi_zero();
                 }
                 UNROLL
                 for (int v = 0; v < V; v++) {
@@ -243,7 +249,7 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
     const int stored = lut == QRL_LUT_NONE ? offset : by_tiles(head) ? 0 : table_offset(offset);
-    const int wanted = by_tiles(head) || (!HAVE_DPBUSD && offset == 128) ? 0 : HAVE_DPBUSD && offset ? 128 : offset;
+    const int wanted = by_tiles(head) || (!HAVE_DPBUSD && offset == 128) ? 0 : panel_offset(offset, dual);
     const vi table = lut == QRL_LUT_NONE ? vi_zero() : vi_add8(vi_lut(lut_values[lut]), vi_set8((char)stored));
     group += first / (size_t)units * (head_bytes + (size_t)units * unit_bytes);
     for (size_t u = 0; u < n; u++) {
@@ -287,20 +293,29 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
 #define IF_TILES(...)
 #endif
 
-/* Two vectors of rows (from row r of the panel) by 4 rows of a tile of 8, from row t0 on.
+/* The next tile comes from the second-level cache, in an order that the hardware does not see through: unit `next`. */
+INLINE void ask_next(const unsigned char *next, size_t t0, size_t r) {
+    UNROLL
+    for (size_t b = 0; b < QRL_QACT_BYTES(TILE); b += 64)
+        if (b / 256 == t0 / PRODUCT_TILE && r == 0)
+            __builtin_prefetch(next + b);
+}
+
+INLINE vi panel_chunk(const qrl_panel *p, size_t u, size_t row, int c) {
+    return vi_load(p->q[u][row / QRL_GROUP] + 64 * c + 4 * (row % QRL_GROUP));
+}
+
+/* Two vectors of rows (from row r of the panel) by PRODUCT_TILE rows of a tile, from row t0 on, with VNNI.
  *
- * With VNNI a sum begins at MAGIC, whose bits are those of the float 1.5 * 2^23: as a float it then reads
- * MAGIC_FLOAT + sum, exactly. float(sum) * scale is one fma of that with base = -MAGIC_FLOAT * scale, where
- * this product is exact: for scales that are an f16 times a small integer. Else MAGIC_FLOAT is subtracted. */
-INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const qrl_panel *p, size_t n_units,
-                         const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc_out,
-                         size_t ld, bool first) {
+ * A sum begins at MAGIC, whose bits are those of the float 1.5 * 2^23: as a float it then reads MAGIC_FLOAT +
+ * sum, exactly. float(sum) * scale is one fma of that with base = -MAGIC_FLOAT * scale, where this product is
+ * exact: for scales that are an f16 times a small integer. Else MAGIC_FLOAT is subtracted. */
+INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n_units, const unsigned char *tile,
+                         const unsigned char *next, size_t t0, size_t r, float *acc_out, size_t ld, bool first) {
     enum { V = 2, S = PRODUCT_TILE, T = TILE };
     const int dual = qrl_head_dual(head);
     const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
     const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
-    const int bytes8 = offset == 128, use_offset = offset && !bytes8;
-    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
     vf acc[S][V];
     UNROLL
     for (int t = 0; t < S; t++) {
@@ -310,12 +325,8 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
     }
     for (size_t u = 0; u < n_units; u++, tile += QRL_QACT_BYTES(T)) {
         vf y[S][V];
-        vi isum[S][V], isum16[S][V];
-        /* the next tile comes from the second-level cache, in an order that the hardware does not see through */
-        UNROLL
-        for (size_t b = 0; b < QRL_QACT_BYTES(T); b += 64)
-            if (b / 256 == t0 / S && r == 0)
-                __builtin_prefetch(next + u * QRL_QACT_BYTES(T) + b);
+        vi isum[S][V];
+        ask_next(next + u * QRL_QACT_BYTES(T), t0, r);
         UNROLL
         for (int c = 0; c < 8; c++) {
             const int half = c / 4;
@@ -323,39 +334,21 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
                 UNROLL
             for (int t = 0; t < S; t++) {
                 const unsigned char *n = QRL_QACT_N(tile, T, dual ? 1 + half : 0) + 4 * (t0 + (size_t)t);
-                const vi start = HAVE_DPBUSD  ? offset ? vi_bcast32(n) : vi_set32(MAGIC)
-                                  : use_offset ? offset_sum(n, offset)
-                                              : vi_zero();
+                const vi start = offset ? vi_bcast32(n) : vi_set32(MAGIC);
                 UNROLL
                 for (int v = 0; v < V; v++)
-                    isum[t][v] = isum16[t][v] = start;
+                    isum[t][v] = start;
             }
-            vi w[V], wa[V];
+            vi w[V];
             UNROLL
-            for (int v = 0; v < V; v++) {
-                const size_t row = r + (size_t)v * VR;
-                w[v] = vi_load(p->q[u][row / QRL_GROUP] + 64 * c + 4 * (row % QRL_GROUP));
-                wa[v] = bytes8 && !HAVE_DPBUSD ? vi_abs8(w[v]) : w[v];
-            }
+            for (int v = 0; v < V; v++)
+                w[v] = panel_chunk(p, u, r + (size_t)v * VR, c);
             UNROLL
             for (int t = 0; t < S; t++) {
                 const vi a = vi_bcast32(tile + 32 * (t0 + (size_t)t) + 4 * c);
                 UNROLL
-                for (int v = 0; v < V; v++) {
-                    if (HAVE_DPBUSD)
-                        isum[t][v] = vi_dpbusd(isum[t][v], w[v], a);
-                    else {
-                        const vi pr = bytes8 ? vi_maddubs(wa[v], vi_sign8(a, w[v])) : vi_maddubs(w[v], a);
-                        isum16[t][v] = c % sums == 0 && !use_offset ? pr : vi_add16(isum16[t][v], pr);
-                        if (sums > 1)
-                            KEEP(isum16[t][v]);
-                        if (c % sums == sums - 1) {
-                            const vi sum = vi_madd16(isum16[t][v], vi_set16(1));
-                            isum[t][v] = c % chain == sums - 1 ? sum : vi_add32(isum[t][v], sum);
-                            KEEP(isum[t][v]);
-                        }
-                    }
-                }
+                for (int v = 0; v < V; v++)
+                    isum[t][v] = vi_dpbusd(isum[t][v], w[v], a);
             }
             if (dual ? c % 4 == 3 : c == 7)
                 UNROLL
@@ -363,11 +356,11 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
                 UNROLL
                 for (int v = 0; v < V; v++) {
                     const vf s = vf_load(p->scale[u][dual ? half : 0] + r + v * VR);
-                    if (HAVE_DPBUSD && half_d && (!dual || half == 0)) {
+                    if (half_d && (!dual || half == 0)) {
                         y[t][v] = vf_fma(vf_bits(isum[t][v]), s, vf_load(p->base[u] + r + v * VR));
                         continue;
                     }
-                    const vf f = HAVE_DPBUSD ? vf_sub(vf_bits(isum[t][v]), vf_set(MAGIC_FLOAT)) : vf_cvt(isum[t][v]);
+                    const vf f = vf_sub(vf_bits(isum[t][v]), vf_set(MAGIC_FLOAT));
                     y[t][v] = dual && half == 1 ? vf_fma(f, s, y[t][v]) : vf_mul(f, s);
                 }
             }
@@ -393,6 +386,114 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
         for (int v = 0; v < V; v++)
             vf_store(acc_out + (t0 + (size_t)t) * ld + r + (size_t)v * VR, acc[t][v]);
     }
+}
+
+/* The same without VNNI. Registers are for the sums in 16 bits: those in float stay in memory, and the end of a unit
+ * goes step by step for all of them, so that as few instructions as possible wait for others. */
+INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const qrl_panel *p, size_t n_units,
+                          const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc_out,
+                          size_t ld, bool first) {
+    enum { V = 2, S = PRODUCT_TILE, T = TILE };
+    const int dual = qrl_head_dual(head);
+    const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
+    const int bytes8 = offset == 128, use_offset = offset && !bytes8;
+    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
+    acc_out += t0 * ld + r;
+    UNROLL
+    for (size_t t = 0; first && t < S; t++) {
+        UNROLL
+        for (size_t v = 0; v < V; v++)
+            vf_store(acc_out + t * ld + v * VR, vf_zero());
+    }
+    for (size_t u = 0; u < n_units; u++, tile += QRL_QACT_BYTES(T)) {
+        vf y[S][V], s[V];
+        vi isum[S][V], isum16[S][V];
+        ask_next(next + u * QRL_QACT_BYTES(T), t0, r);
+        UNROLL
+        for (int c = 0; c < 8; c++) {
+            const int half = c / 4;
+            if (use_offset && c % chain == 0)
+                UNROLL
+            for (size_t t = 0; t < S; t++) {
+                const vi start = vi_bcast32(QRL_QACT_N(tile, T, dual ? 1 + half : 0) + 4 * (t0 + t));
+                UNROLL
+                for (int v = 0; v < V; v++)
+                    isum16[t][v] = start;
+            }
+            vi w[V], wa[V];
+            UNROLL
+            for (size_t v = 0; v < V; v++) {
+                w[v] = panel_chunk(p, u, r + v * VR, c);
+                wa[v] = bytes8 ? vi_abs8(w[v]) : w[v];
+            }
+            UNROLL
+            for (size_t t = 0; t < S; t++) {
+                const vi a = vi_bcast32(tile + 32 * (t0 + t) + 4 * c);
+                UNROLL
+                for (int v = 0; v < V; v++) {
+                    const vi pr = vi_maddubs(wa[v], bytes8 ? vi_sign8(a, w[v]) : a);
+                    isum16[t][v] = c % sums == 0 && !use_offset ? pr : vi_add16(isum16[t][v], pr);
+                    if (sums > 1)
+                        KEEP(isum16[t][v]);
+                    if (c % sums == sums - 1) {
+                        const vi sum = vi_madd16(isum16[t][v], vi_set16(1));
+                        isum[t][v] = c % chain == sums - 1 ? sum : vi_add32(isum[t][v], sum);
+                        KEEP(isum[t][v]);
+                    }
+                }
+            }
+            if (c % chain != chain - 1)
+                continue;
+            UNROLL
+            for (size_t v = 0; v < V; v++)
+                s[v] = vf_load(p->scale[u][dual ? half : 0] + r + v * VR);
+            UNROLL
+            for (int t = 0; t < S; t++) {
+                UNROLL
+                for (int v = 0; v < V; v++) {
+                    const vf f = vf_cvt(isum[t][v]);
+                    y[t][v] = dual && half == 1 ? vf_fma(f, s[v], y[t][v]) : vf_mul(f, s[v]);
+                }
+            }
+        }
+        UNROLL
+        for (size_t t = 0; t < S; t++) {
+            const vf d = vf_bcast(QRL_QACT_D(tile, T) + 4 * (t0 + t));
+            UNROLL
+            for (size_t v = 0; v < V; v++)
+                y[t][v] = vf_fma(y[t][v], d, vf_load(acc_out + t * ld + v * VR));
+        }
+        UNROLL
+        for (int half = 0; half <= dual; half++) {
+            if (!has_min)
+                continue;
+            UNROLL
+            for (size_t v = 0; v < V; v++)
+                s[v] = vf_load(p->min[u][half] + r + v * VR);
+            UNROLL
+            for (size_t t = 0; t < S; t++) {
+                const vf sum = vf_bcast(QRL_QACT_S(tile, T, dual + half) + 4 * (t0 + t));
+                UNROLL
+                for (int v = 0; v < V; v++)
+                    y[t][v] = vf_fnma(s[v], sum, y[t][v]);
+            }
+        }
+        UNROLL
+        for (size_t t = 0; t < S; t++) {
+            UNROLL
+            for (size_t v = 0; v < V; v++)
+                vf_store(acc_out + t * ld + v * VR, y[t][v]);
+        }
+    }
+}
+
+INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const qrl_panel *p, size_t n,
+                         const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc,
+                         size_t ld, bool first) {
+    if (HAVE_DPBUSD)
+        product_dots(offset, head, p, n, tile, next, t0, r, acc, ld, first);
+    else
+        product_pairs(planes, offset, lut, head, p, n, tile, next, t0, r, acc, ld, first);
 }
 
 /* A panel by a tile of the widest. No loop: gcc then knows all places soon enough to address them by one register and

@@ -2,7 +2,7 @@
  * among the bit patterns, where an infinity or NaN is above every number; such a block gets d = NaN, so
  * that it reaches the logits and is reported.
  *
- * PRODUCT_START(a, b): n of the activations (kernels.h), a and b as in put_sums. */
+ * PRODUCT_START(a, b, offset): n of the activations (kernels.h), a and b as in put_sums. */
 #ifndef QRL_CPU_QUANTIZE_H
 #define QRL_CPU_QUANTIZE_H
 
@@ -12,7 +12,8 @@
 #include <string.h>
 
 #ifndef PRODUCT_START
-#define PRODUCT_START(a, b) ((int32_t)((uint32_t)(-(b)) << 16 | ((uint32_t)(-(a)) & 0xffff)))
+#define PRODUCT_START(a, b, offset)                                                                                    \
+    ((int32_t)((uint32_t)(-(b) * (offset)) << 16 | ((uint32_t)(-(a) * (offset)) & 0xffff)))
 #endif
 
 /* 1.5 * 2^23: adding it rounds to the nearest integer, ties to even, and leaves that in the low bits */
@@ -54,7 +55,7 @@ static inline void put_sums(unsigned char *tile, size_t width, size_t lane, floa
     memcpy(QRL_QACT_D(tile, width) + 4 * lane, &d, 4);
     for (size_t i = 0; i < 3; i++) {
         const float s = d * (float)(a[i] + b[i]);
-        const int32_t start = PRODUCT_START(a[i], b[i]);
+        const int32_t start = PRODUCT_START(a[i], b[i], i == 0 ? QRL_OFFSET_UNIT : QRL_OFFSET_HALF);
         memcpy(QRL_QACT_S(tile, width, i) + 4 * lane, &s, 4);
         memcpy(QRL_QACT_N(tile, width, i) + 4 * lane, &start, 4);
     }

@@ -38,6 +38,7 @@ static inline vi vi_set32(int v) {
 #define vi_max_u32(a, b)   _mm256_max_epu32(a, b)
 #define vi_srl16(a, n)     _mm256_srli_epi16(a, (int)(n))
 #define vi_sll16(a, n)     _mm256_slli_epi16(a, (int)(n))
+#define vi_sra16(a, n)     _mm256_srai_epi16(a, (int)(n))
 #define vi_sll32(a, n)     _mm256_slli_epi32(a, (int)(n))
 #define vi_sra32(a, n)     _mm256_srai_epi32(a, (int)(n))
 #define vi_shuffle(t, i)   _mm256_shuffle_epi8(t, i)

@@ -9,7 +9,7 @@
 #endif
 
 #ifdef __AVX512VNNI__
-#define PRODUCT_START(a, b) (0x4b400000 - 128 * ((a) + (b))) /* see kernels.h */
+#define PRODUCT_START(a, b, offset) (0x4b400000 - 128 * ((a) + (b))) /* see kernels.h */
 enum { VR = 16, VB = 64, HAVE_DPBUSD = 1 };
 #define vi_dpbusd(c, u, s) _mm512_dpbusd_epi32(c, u, s)
 #else
@@ -50,6 +50,7 @@ static inline vi vi_set32(int v) {
 #define vi_max_u32(a, b) _mm512_max_epu32(a, b)
 #define vi_srl16(a, n)   _mm512_srli_epi16(a, (unsigned char)(n))
 #define vi_sll16(a, n)   _mm512_slli_epi16(a, (unsigned char)(n))
+#define vi_sra16(a, n)   _mm512_srai_epi16(a, (unsigned char)(n))
 #define vi_sll32(a, n)   _mm512_slli_epi32(a, (unsigned char)(n))
 #define vi_sra32(a, n)   _mm512_srai_epi32(a, (unsigned)(n))
 #define vi_shuffle(t, i) _mm512_shuffle_epi8(t, i)
