@@ -108,13 +108,17 @@ INLINE int table_offset(int offset) {
 
 /* Asks for the next bytes of a stream at p. */
 INLINE void ask(const unsigned char *p, size_t bytes, const qrl_ahead *ahead) {
+    const unsigned char *near = p + ahead->near, *far = p + ahead->far;
+    OPAQUE(near); /* or the places of all lines would be kept, most of them in memory */
     UNROLL
     for (size_t b = 0; b < bytes; b += 64)
-        __builtin_prefetch(p + ahead->near + b, 0, 3);
-    if (ahead->far)
-        UNROLL
+        __builtin_prefetch(near + b, 0, 3);
+    if (!ahead->far)
+        return;
+    OPAQUE(far);
+    UNROLL
     for (size_t b = 0; b < bytes; b += 64)
-        __builtin_prefetch(p + ahead->far + b, 0, 2);
+        __builtin_prefetch(far + b, 0, 2);
 }
 
 /* The offset that weights have in a panel: what the activations' n is made for. */
@@ -166,6 +170,9 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
         }
         const unsigned char *unit = group + head_bytes;
         for (size_t u = 0; u < (size_t)units; u++, unit += unit_bytes, tile += QRL_QACT_BYTES(T)) {
+            /* one register each, and places as constants: gcc would carry ten pointers through the loop */
+            OPAQUE(unit);
+            OPAQUE(tile);
             if (r == 0)
                 ask(unit, unit_bytes, &ahead);
             vf s[MAX_V][2], m[MAX_V][2], y[QRL_TILE_MAX][MAX_V];
@@ -197,11 +204,12 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                         else {
                             const vi p = bytes8 ? vi_maddubs(wa, vi_sign8(a, ws)) : vi_maddubs(w, a);
                             isum16[t][v] = c % sums == 0 && !use_offset ? p : vi_add16(isum16[t][v], p);
-                            if (sums > 2)
+                            if (sums > 1)
                                 KEEP(isum16[t][v]);
                             if (c % sums == sums - 1) {
                                 const vi sum = vi_madd16(isum16[t][v], vi_set16(1));
                                 isum[t][v] = c % chain == sums - 1 ? sum : vi_add32(isum[t][v], sum);
+                                KEEP(isum[t][v]);
                             }
                         }
                     }
