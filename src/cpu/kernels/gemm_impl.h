@@ -109,13 +109,16 @@ INLINE int table_offset(int offset) {
 /* Asks for the next bytes of a stream at p. */
 INLINE void ask(const unsigned char *p, size_t bytes, const qrl_ahead *ahead) {
     const unsigned char *near = p + ahead->near, *far = p + ahead->far;
-    OPAQUE(near); /* or the places of all lines would be kept, most of them in memory */
+    const bool many = bytes > 320; /* gcc would keep the places of all lines, most of them in memory */
+    if (many)
+        OPAQUE(near);
     UNROLL
     for (size_t b = 0; b < bytes; b += 64)
         __builtin_prefetch(near + b, 0, 3);
     if (!ahead->far)
         return;
-    OPAQUE(far);
+    if (many)
+        OPAQUE(far);
     UNROLL
     for (size_t b = 0; b < bytes; b += 64)
         __builtin_prefetch(far + b, 0, 2);
