@@ -139,7 +139,8 @@ static void load_queries(const struct attention_job *j, struct tile *t, const st
     }
 }
 
-/* The keys and values of a page, and of the next one that the rows see. */
+/* The keys and values of a page, and of the next ones that the rows see. Processors whose cores want the second-level
+ * cache to begin early (qrl_ahead) ask for two. */
 static void point_to_page(const struct attention_job *j, struct tile *t, size_t pos) {
     const qrl_kv_layer *kv = &j->op->kv;
     const size_t k_bytes = qrl_kv_key_bytes(kv->type_k, kv->k_dim);
@@ -150,6 +151,9 @@ static void point_to_page(const struct attention_job *j, struct tile *t, size_t 
     t->a.v = page + k_bytes;
     t->a.next_k = next;
     t->a.next_v = next ? next + k_bytes : NULL;
+    t->a.far = 0;
+    if (j->b->ahead.far && pos + 2 * QRL_PAGE < t->last_pos)
+        t->a.far = qrl_kv_page(kv, t->span, pos + 2 * QRL_PAGE, t->head) - next;
 }
 
 /* One page for the rows of a tile. */

@@ -100,6 +100,7 @@ typedef struct qrl_attend {
     qrl_kv_type type_k, type_v;
     float *floats;               /* scratch: [2 * QRL_PAGE * the larger of both, in whole blocks of 32] */
     const void *next_k, *next_v; /* of the page that comes next, to be asked for meanwhile; or NULL */
+    ptrdiff_t far; /* bytes from there to the page after it, which the second-level cache asks for; or 0 */
     uint8_t first[QRL_ATTN_ROWS], end[QRL_ATTN_ROWS];
     bool whole; /* every row sees the whole page */
     size_t n_rows, k_dim, v_dim;

@@ -41,7 +41,7 @@ INLINE void scores(const qrl_attend *a, const KERNEL(part) * k, qrl_kv_type type
             for (int v = 0; v < V; v++)
                 x[v] = load_part(type, k->data, d * QRL_PAGE + (size_t)((from + v) * VR));
             if (ask) {
-                __builtin_prefetch(next);
+                ask_for(next, a->far);
                 next += step;
             }
             UNROLL
@@ -224,7 +224,7 @@ INLINE void add_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type 
         for (int v = 0; v < V; v++)
             y[v] = load_part(type, x->data, j * a->v_dim + d + (size_t)(v * VR));
         if (ask) {
-            __builtin_prefetch(next);
+            ask_for(next, a->far);
             next += step;
         }
         UNROLL

@@ -19,7 +19,7 @@ INLINE void row_scores(const qrl_attend *a, const KERNEL(part) * k, size_t first
         for (int w = 0; w < W; w++)
             q[w] = vf_load(a->q + d * QRL_ATTN_ROWS + first + (size_t)(w * VR));
         if (ask) {
-            __builtin_prefetch(next);
+            ask_for(next, a->far);
             next += k->next_step;
         }
         UNROLL
@@ -82,7 +82,7 @@ INLINE void row_scores_q8(const qrl_attend *a, const KERNEL(scales8) * keys, siz
         sum[i] = vi_load(a->q8.start + at + (size_t)(i % W * VR));
     for (size_t f = 0; f < n; f++, k += QRL_PAGE * 4, q += QRL_ATTN_ROWS * 4, next += QRL_PAGE * 4) {
         vi y[2];
-        __builtin_prefetch(next);
+        ask_for(next, first == 0 ? a->far : 0);
         UNROLL
         for (int w = 0; w < W; w++)
             y[w] = vi_load(q + w * VB);
