@@ -33,6 +33,9 @@ static bool has_amx(void) {
 }
 
 qrl_isa qrl_isa_best(void) {
+#ifdef QRL_EMULATE
+    return QRL_ISA_AMX; /* tests/emulate: AVX2 is enough for all of them */
+#endif
     __builtin_cpu_init(); /* checks XGETBV too: a set the system does not save is not reported */
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
         return QRL_ISA_SCALAR;

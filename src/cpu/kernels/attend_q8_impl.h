@@ -4,9 +4,6 @@
  * which queries and weights are rounded for (docs/numerics.md).
  * Scores: the lanes are positions. Values: the lanes are dimensions. */
 
-/* As KEEP, but other instructions may pass: without it sums become trees, whose leaves fill the stack. Measured, 32
- * rows of 64 dimensions on AVX2: 2.50 us a page, with KEEP 2.57, with neither 2.79. */
-#define PIN(v) __asm__("" : "+v"(v))
 /* Asks for a line of the next page, and of the one after it. (With AVX2, whose processors want this less, asking whether
  * to ask costs 2% of a page in the cache.) */
 INLINE void ask_for(const void *line, ptrdiff_t far) {

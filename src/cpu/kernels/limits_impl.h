@@ -15,10 +15,10 @@ INLINE uint64_t byte_rounds(uint64_t n, int sums, float *sink) {
     for (uint64_t k = 0; k < n; k++) {
         UNROLL
         for (int c = 0; c < 8; c++) {
-            __asm__ volatile("" : "+x"(w)); /* a new value, as far as the compiler knows */
+            KEEP(w); /* a new value, as far as the compiler knows */
             UNROLL
             for (int i = 0; i < BYTE_CHAINS; i++) {
-                __asm__ volatile("" : "+x"(a));
+                KEEP(a);
                 if (HAVE_DPBUSD) {
                     acc[i] = vi_dpbusd(acc[i], w, a);
                     continue;
@@ -59,7 +59,8 @@ static uint64_t KERNEL(limit_f32)(uint64_t n, float *sink) {
     for (int i = 0; i < CHAINS; i++)
         acc[i] = vf_set((float)i); /* chains that were equal would become one */
     for (uint64_t k = 0; k < n; k++) {
-        __asm__ volatile("" : "+x"(a), "+x"(w));
+        KEEP(a);
+        KEEP(w);
         UNROLL
         for (int i = 0; i < CHAINS; i++)
             acc[i] = vf_fma(acc[i], a, w);
@@ -78,7 +79,7 @@ static void KERNEL(limit_read)(const unsigned char *data, size_t n, float *sink)
     vf_store(sink, vf_cvt(vi_xor(vi_xor(x[0], x[1]), vi_xor(x[2], x[3]))));
 }
 
-#ifdef __AVX512VNNI__
+#if defined(__AVX512VNNI__) && !defined(QRL_EMULATED)
 /* Only to know the limit: the numerics contract has no bf16 products. Returns 0 where the processor
  * lacks them. */
 __attribute__((target("avx512bf16"))) static uint64_t bf16_rounds(uint64_t n, float *sink) {
@@ -87,7 +88,7 @@ __attribute__((target("avx512bf16"))) static uint64_t bf16_rounds(uint64_t n, fl
     for (int i = 0; i < CHAINS; i++)
         acc[i] = _mm512_set1_ps((float)i); /* chains that were equal would become one */
     for (uint64_t k = 0; k < n; k++) {
-        __asm__ volatile("" : "+x"(bits));
+        KEEP(bits);
         for (int i = 0; i < CHAINS; i++)
             acc[i] = _mm512_dpbf16_ps(acc[i], (__m512bh)bits, (__m512bh)bits);
     }
