@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BENCH_TYPES ?= q4_k_m,q8_0,f16
 LOAD ?= stream
-.PHONY: help demo test install clients packaging web load asan ubsan tsan fuzz bench lint coverage format docs clean
+.PHONY: help demo test install clients packaging web load emulated asan ubsan tsan fuzz bench lint coverage format docs clean
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PREFIX ?= /usr/local
@@ -62,6 +62,13 @@ install: ## install below PREFIX (/usr/local), staged in DESTDIR
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
 # The first finding ends a test. An allocation too large must fail as it does without a sanitizer.
+EMULATED := test_cpu test_attention test_kv_types test_moe test_rows test_ssm
+emulated: ## kernels of AVX-512, VNNI and AMX, emulated with AVX2 (SIMDe), against the scalar ones
+	@tools/setup build test emulated
+	cmake --preset emulated --log-level=WARNING >/dev/null
+	cmake --build build/emulated --target $(EMULATED)
+	cd build/emulated && $(CTEST) --tests-regex "^($$(echo $(EMULATED) | tr ' ' '|'))$$"
+
 asan: export ASAN_OPTIONS = detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
 ubsan: export UBSAN_OPTIONS = print_stacktrace=1
 tsan: export TSAN_OPTIONS = halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1

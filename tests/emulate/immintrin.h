@@ -38,13 +38,13 @@ EMULATE_LANES(emulate_cvtepu16_epi32, __m512i, int32_t, __m256i, uint16_t, 16, i
 EMULATE_LANES(emulate_cvtepu8_epi32, __m512i, int32_t, __m128i, uint8_t, 16, in[i])
 EMULATE_LANES(emulate_cvtepi8_epi32, __m512i, int32_t, __m128i, int8_t, 16, in[i])
 #undef _mm512_cvtepi32_ps
-#define _mm512_cvtepi32_ps    emulate_cvtepi32_ps
+#define _mm512_cvtepi32_ps emulate_cvtepi32_ps
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 emulate_cvtepu16_epi32
 #undef _mm512_cvtepu8_epi32
-#define _mm512_cvtepu8_epi32  emulate_cvtepu8_epi32
+#define _mm512_cvtepu8_epi32 emulate_cvtepu8_epi32
 #undef _mm512_cvtepi8_epi32
-#define _mm512_cvtepi8_epi32  emulate_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32 emulate_cvtepi8_epi32
 
 static inline __m256 emulate_half(__m512 a, int upper) {
     __m256 half[2];
@@ -55,7 +55,8 @@ static inline __m256 emulate_half(__m512 a, int upper) {
 #define _mm512_extractf32x8_ps(a, i) emulate_half(a, i)
 
 static inline __m512 emulate_cvtph_ps(__m256i a) {
-    const __m256 half[2] = {_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};
+    const __m256 half[2] = {_mm256_cvtph_ps(_mm256_castsi256_si128(a)),
+                            _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};
     __m512 result;
     memcpy(&result, half, sizeof result);
     return result;

@@ -4,8 +4,8 @@
  * which queries and weights are rounded for (docs/numerics.md).
  * Scores: the lanes are positions. Values: the lanes are dimensions. */
 
-/* Asks for a line of the next page, and of the one after it. (With AVX2, whose processors want this less, asking whether
- * to ask costs 2% of a page in the cache.) */
+/* Asks for a line of the next page, and of the one after it. (With AVX2, whose processors want this less, asking
+ * whether to ask costs 2% of a page in the cache.) */
 INLINE void ask_for(const void *line, ptrdiff_t far) {
     __builtin_prefetch(line);
     if (VR == 16 && far)
