@@ -61,7 +61,6 @@ install: ## install below PREFIX (/usr/local), staged in DESTDIR
 	DESTDIR="$(DESTDIR)" cmake --install build/release
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
-# The first finding ends a test. An allocation too large must fail as it does without a sanitizer.
 EMULATED := test_cpu test_attention test_kv_types test_moe test_rows test_ssm
 emulated: ## kernels of AVX-512, VNNI and AMX, emulated with AVX2 (SIMDe), against the scalar ones
 	@tools/setup build test emulated
@@ -69,6 +68,7 @@ emulated: ## kernels of AVX-512, VNNI and AMX, emulated with AVX2 (SIMDe), again
 	cmake --build build/emulated --target $(EMULATED)
 	cd build/emulated && $(CTEST) --tests-regex "^($$(echo $(EMULATED) | tr ' ' '|'))$$"
 
+# The first finding ends a test. An allocation too large must fail as it does without a sanitizer.
 asan: export ASAN_OPTIONS = detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1
 ubsan: export UBSAN_OPTIONS = print_stacktrace=1
 tsan: export TSAN_OPTIONS = halt_on_error=1:second_deadlock_stack=1:allocator_may_return_null=1

@@ -15,13 +15,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tokens a second of the repetitions. */
+/* Tokens a second of the repetitions, in their order. */
 typedef struct series {
-    double *rates;  /* [n]; these three ascending once summed up */
-    double *limits; /* [n] tokens a second that the machine's limits allowed then */
+    double *rates;  /* [n] */
+    double *limits; /* [n] what the machine's limits allowed then */
     double *parts;  /* [n] rate by limit */
+    double *sorted; /* [n] scratch */
     size_t n;
-    double median, mean, deviation, limit, part; /* limit, part: medians */
+    double median, min, max, mean, deviation;
+    double limit, part; /* medians each: where limits moved, part is not median by limit */
 } series;
 
 typedef struct job {
@@ -43,17 +45,22 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double median_of(double *x, size_t n) {
-    qsort(x, n, sizeof *x, ascending);
-    return n % 2 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
+/* Leaves x ascending in s->sorted. */
+static double median_of(series *s, const double *x) {
+    const size_t n = s->n;
+    memcpy(s->sorted, x, n * sizeof *x);
+    qsort(s->sorted, n, sizeof *x, ascending);
+    return n % 2 ? s->sorted[n / 2] : 0.5 * (s->sorted[n / 2 - 1] + s->sorted[n / 2]);
 }
 
 static void sum_up(series *s) {
     if (!s->n)
         return;
-    s->median = median_of(s->rates, s->n);
-    s->limit = median_of(s->limits, s->n);
-    s->part = median_of(s->parts, s->n);
+    s->limit = median_of(s, s->limits);
+    s->part = median_of(s, s->parts);
+    s->median = median_of(s, s->rates);
+    s->min = s->sorted[0];
+    s->max = s->sorted[s->n - 1];
     for (size_t i = 0; i < s->n; i++)
         s->mean += s->rates[i] / (double)s->n;
     for (size_t i = 0; i < s->n; i++)
@@ -148,13 +155,15 @@ static qrl_status measure(const cli *c, job *j, qrl_error *err) {
 static qrl_status new_series(series *s, size_t n, qrl_error *err) {
     QRL_TRY(qrl_new_array(&s->rates, n, "results", err));
     QRL_TRY(qrl_new_array(&s->limits, n, "results", err));
-    return qrl_new_array(&s->parts, n, "results", err);
+    QRL_TRY(qrl_new_array(&s->parts, n, "results", err));
+    return qrl_new_array(&s->sorted, n, "results", err);
 }
 
 static void free_series(series *s) {
     free(s->rates);
     free(s->limits);
     free(s->parts);
+    free(s->sorted);
 }
 
 static qrl_status prepare(const cli *c, job *j, qrl_error *err) {
@@ -192,9 +201,8 @@ static void print_series(const cli *c, const char *name, uint32_t n, const serie
     fprintf(
         c->out,
         "%s%-8s%s %5u tokens  %9.1f tokens/s  (%.1f to %.1f, deviation %.1f)  %s%.0f%%%s of the limit by %s, %.1f\n",
-        cli_color(c, c->out, CLI_BOLD), name, cli_color(c, c->out, CLI_PLAIN), n, s->median, s->rates[0],
-        s->rates[s->n - 1], s->deviation, cli_color(c, c->out, CLI_GREEN), 100 * s->part,
-        cli_color(c, c->out, CLI_PLAIN), limit, s->limit);
+        cli_color(c, c->out, CLI_BOLD), name, cli_color(c, c->out, CLI_PLAIN), n, s->median, s->min, s->max,
+        s->deviation, cli_color(c, c->out, CLI_GREEN), 100 * s->part, cli_color(c, c->out, CLI_PLAIN), limit, s->limit);
 }
 
 static void print_text(const cli *c, const job *j) {
@@ -220,12 +228,21 @@ static void json_series(cli_json *out, const char *key, uint32_t n, const series
     cli_json_object(out, key);
     cli_json_uint(out, "tokens", n);
     cli_json_float(out, "median", s->median, 6);
-    cli_json_float(out, "min", s->rates[0], 6);
-    cli_json_float(out, "max", s->rates[s->n - 1], 6);
+    cli_json_float(out, "min", s->min, 6);
+    cli_json_float(out, "max", s->max, 6);
     cli_json_float(out, "mean", s->mean, 6);
     cli_json_float(out, "deviation", s->deviation, 6);
     cli_json_float(out, "limit", s->limit, 6);
     cli_json_float(out, "percent_of_limit", 100 * s->part, 4);
+    cli_json_array(out, "repetitions");
+    for (size_t i = 0; i < s->n; i++) {
+        cli_json_object(out, NULL);
+        cli_json_float(out, "rate", s->rates[i], 6);
+        cli_json_float(out, "limit", s->limits[i], 6);
+        cli_json_float(out, "percent_of_limit", 100 * s->parts[i], 4);
+        cli_json_end_object(out);
+    }
+    cli_json_end_array(out);
     cli_json_end_object(out);
 }
 

@@ -60,9 +60,10 @@ typedef struct qrl_span {
  * Q4_0: a byte for dimensions 2i (low half) and 2i + 1, each plus 8, and behind a part's integers a half a block of 32
  * dimensions: its scale; of keys [blocks][QRL_PAGE], of values [QRL_PAGE][blocks]. Rows are turned by a Hadamard
  * matrix before. Q8_0: likewise turned, integers in fours, as dot products take them:
- *     k[ceil(k_dim / 4)][QRL_PAGE][4 dimensions] + 128, zeros behind the last; scales [blocks of 32
- * dimensions][QRL_PAGE] v[QRL_PAGE / 4][v_dim][4 positions], see qrl_kv_place; scales [blocks of
- * qrl_kv_value_block][QRL_PAGE] */
+ *     k[ceil(k_dim / 4)][QRL_PAGE][4 dimensions] + 128, zeros behind the last
+ *         and scales [blocks of 32 dimensions][QRL_PAGE]
+ *     v[QRL_PAGE / 4][v_dim][4 positions], see qrl_kv_place
+ *         and scales [blocks of qrl_kv_value_block][QRL_PAGE] */
 typedef struct qrl_kv_layer {
     float *data;
     uint32_t n_head_kv, k_dim, v_dim;

@@ -22,10 +22,11 @@ enum {
  *     int8_t q[width][32];
  *     float d[width];       x = d * q
  *     float s[3][width];    d * (sum of q over the unit, its first half, its second half)
- *     int16_t n[3][width][2]; of those sums' two parts (values 4i and 4i + 1; 4i + 2 and 4i + 3), as integers, minus
- *                           QRL_OFFSET_UNIT and twice QRL_OFFSET_HALF times. Where products of 4 bytes are one
- *                           instruction (avx512vnni, amx), n is what they begin with: int32_t, 0x4b400000 - 128 * the
- * sum 4 bytes a row of padding, so that a unit of one row is a cache line                        */
+ *     int16_t n[3][width][2]; of those sums' two parts (values 4i and 4i + 1; 4i + 2 and 4i + 3), as integers,
+ *                           minus QRL_OFFSET_UNIT and twice QRL_OFFSET_HALF times
+ *     4 bytes a row of padding, so that a unit of one row is a cache line
+ * Where products of 4 bytes are one instruction (avx512vnni, amx), n is what they begin with: int32_t n[3][width],
+ * 0x4b400000 - 128 * the sum. */
 enum { QRL_OFFSET_UNIT = 16, QRL_OFFSET_HALF = 32 }; /* of small weights: the most whose sums fit 16 bits */
 #define QRL_QACT_BYTES(width)      ((size_t)64 * (size_t)(width))
 #define QRL_QACT_D(unit, width)    ((unit) + 32 * (size_t)(width))

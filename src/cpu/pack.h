@@ -105,6 +105,15 @@ static inline bool qrl_head_dual(qrl_head head) {
     return head == QRL_HEAD_KM16 || head == QRL_HEAD_K16 || head == QRL_HEAD_F32X2;
 }
 
+static inline bool qrl_head_has_min(qrl_head head) {
+    return head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
+}
+
+/* Its scales are an f16, or an f16 times a small integer. */
+static inline bool qrl_head_f16(qrl_head head) {
+    return head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
+}
+
 /* How many chunks of products are summed in 16 bits, without VNNI: each is 2 of at most 127 times the weight's
  * magnitude; all of a unit, or of a half with a scale of its own, where there is an offset. 1: bytes above 127, which
  * take the sign trick (gemm_impl.h). */

@@ -29,8 +29,8 @@ static inline size_t qrl_tile_log2(const qrl_kernels *k, size_t left) {
 
 /* The tile of row r of n: its first row and its width. */
 static inline void qrl_tile_of(const qrl_kernels *k, size_t r, size_t n, size_t *first, size_t *width) {
-    const size_t widest = (size_t)1 << k->tile_log2, rest = n / widest * widest;
-    size_t at = r < rest ? r / widest * widest : rest;
+    const size_t log2 = k->tile_log2, rest = n >> log2 << log2;
+    size_t at = r < rest ? r >> log2 << log2 : rest;
     for (;;) {
         *width = (size_t)1 << qrl_tile_log2(k, n - at);
         if (r < at + *width)

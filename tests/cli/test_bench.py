@@ -1,5 +1,7 @@
 """quarrel bench: figures that fit together."""
 
+from statistics import median
+
 from harness import CliTest, main
 
 
@@ -15,7 +17,12 @@ class Bench(CliTest):
             self.assertEqual(series["tokens"], tokens)
             self.assertLessEqual(series["min"], series["median"])
             self.assertLessEqual(series["median"], series["max"])
-            self.assertAlmostEqual(series["percent_of_limit"], 100 * series["median"] / series["limit"], delta=0.1)
+            runs = series["repetitions"]
+            self.assertEqual(len(runs), 3)
+            for run in runs:
+                self.assertAlmostEqual(run["percent_of_limit"] / (100 * run["rate"] / run["limit"]), 1, delta=1e-3)
+            for whole, part in (("median", "rate"), ("limit", "limit"), ("percent_of_limit", "percent_of_limit")):
+                self.assertEqual(series[whole], median(run[part] for run in runs))
 
     def test_text(self):
         page = self.text("bench", "-p", "16", "-n", "4", "-r", "1")

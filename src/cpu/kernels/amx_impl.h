@@ -8,13 +8,6 @@
  * nothing has to be made up for. */
 enum { TILE_BYTES = QRL_QACT_BYTES(TILE), PANEL_HALF = QRL_GROUP * QRL_UNIT };
 
-/* What LDTILECFG reads. */
-typedef struct tile_shapes {
-    uint8_t palette, start_row, unused[14];
-    uint16_t colsb[16]; /* bytes a row */
-    uint8_t rows[16];
-} tile_shapes;
-
 static void begin_tiles(void) {
     /* activations: 32 values of 16 rows; weights: 8 chunks, each 4 values of 16 rows */
     static const tile_shapes shapes = {
@@ -113,8 +106,8 @@ INLINE void product_by_tiles(qrl_head head, const qrl_panel *p, size_t n, const 
                              const unsigned char *next, float *acc_out, size_t ld, bool first) {
     /* what a unit of the next tile is asked for: its values, their scales and where it matters their sums */
     enum { WANTED = TILE * (QRL_UNIT + 8) };
-    const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM;
-    const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32;
+    const int has_min = qrl_head_has_min(head);
+    const int half_d = qrl_head_f16(head);
     const unsigned char *panel = p->q[0][0];
     const size_t end = (n + 1) / 2 * 4;
     tile_walk w = {tile, panel, tile, panel, n, 0};

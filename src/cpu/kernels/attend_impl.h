@@ -61,48 +61,9 @@ INLINE void scores(const qrl_attend *a, const KERNEL(part) * k, qrl_kv_type type
     }
 }
 
-/* lane_exp of what is not above 0. */
-INLINE vf exp_below(vf x) {
-    const vf magic = vf_set(12582912.0f), c = vf_max(vf_set(-87.0f), x); /* NaN: the second, x */
-    const vf y = vf_fma(c, vf_set(1.44269504f), magic), n = vf_sub(y, magic);
-    vf r = vf_fma(n, vf_set(-0.693145752f), c);
-    r = vf_fma(n, vf_set(-1.42860677e-6f), r);
-    vf p = vf_fma(vf_set(1.98412698e-4f), r, vf_set(1.38888889e-3f));
-    p = vf_fma(p, r, vf_set(8.33333333e-3f));
-    p = vf_fma(p, r, vf_set(4.16666667e-2f));
-    p = vf_fma(p, r, vf_set(1.66666667e-1f));
-    p = vf_fma(p, r, vf_set(0.5f));
-    p = vf_fma(p, r, vf_set(1.0f));
-    p = vf_fma(p, r, vf_set(1.0f));
-    const vi bits = vi_sll32(vi_add32(vi_bits(y), vi_set32(127 - 0x4b400000)), 23);
-    return vf_mul_above(p, vf_bits(bits), x, vf_set(-87.0f));
-}
-
-/* Soft cap and ALiBi; what row r does not see is below everything. */
-static void KERNEL(shape_scores)(const qrl_attend *a, size_t r, float *p) {
-    if (a->sloped || a->softcap > 0.0f) {
-        const float slope = a->sloped ? a->slope[r] : 0.0f;
-        for (size_t j = 0; j < QRL_PAGE; j++)
-            p[j] = lane_score(p[j], a->softcap, slope, a->sloped ? a->at[r] - (int32_t)j : 0);
-    }
-    for (size_t j = 0; j < a->first[r]; j++)
-        p[j] = -INFINITY;
-    for (size_t j = a->end[r]; j < QRL_PAGE; j++)
-        p[j] = -INFINITY;
-}
-
-/* The largest score of a row and of `max`; a NaN is passed over here and reaches the sum. */
-INLINE float row_max(const float *p, float max) {
-    vf lane[LANES / VR];
-    UNROLL
-    for (int v = 0; v < LANES / VR; v++)
-        lane[v] = vf_max(vf_load(p + LANES + v * VR), vf_max(vf_load(p + v * VR), vf_set(max)));
-    return vf_max16(lane);
-}
-
-/* N vectors of scores, `stride` floats apart, to e^(score - max), as exp_below or (coarse) lane_exp_coarse; `each` of
- * them share a maximum. The steps of several vectors go side by side: each waits for the one before, and the processor
- * does not look far enough ahead to find the next vector's. */
+/* N vectors of scores, `stride` floats apart, none above its maximum, to e^(score - max), as lane_exp or (coarse)
+ * lane_exp_coarse; `each` of them share a maximum. The steps of several vectors go side by side: each waits for the one
+ * before, and the processor does not look far enough ahead to find the next vector's. */
 INLINE void exp_vectors(bool coarse, float *p, size_t stride, const vf *max, int each, int N) {
     enum { MOST = 2 * SCORE_VECTORS };
     static const float fine[] = {1.98412698e-4f, 1.38888889e-3f, 8.33333333e-3f, 4.16666667e-2f,
@@ -146,6 +107,28 @@ INLINE void exp_vectors(bool coarse, float *p, size_t stride, const vf *max, int
     }
 }
 
+/* Soft cap and ALiBi; what row r does not see is below everything. */
+static void KERNEL(shape_scores)(const qrl_attend *a, size_t r, float *p) {
+    if (a->sloped || a->softcap > 0.0f) {
+        const float slope = a->sloped ? a->slope[r] : 0.0f;
+        for (size_t j = 0; j < QRL_PAGE; j++)
+            p[j] = lane_score(p[j], a->softcap, slope, a->sloped ? a->at[r] - (int32_t)j : 0);
+    }
+    for (size_t j = 0; j < a->first[r]; j++)
+        p[j] = -INFINITY;
+    for (size_t j = a->end[r]; j < QRL_PAGE; j++)
+        p[j] = -INFINITY;
+}
+
+/* The largest score of a row and of `max`; a NaN is passed over here and reaches the sum. */
+INLINE float row_max(const float *p, float max) {
+    vf lane[LANES / VR];
+    UNROLL
+    for (int v = 0; v < LANES / VR; v++)
+        lane[v] = vf_max(vf_load(p + LANES + v * VR), vf_max(vf_load(p + v * VR), vf_set(max)));
+    return vf_max16(lane);
+}
+
 /* The scores of R rows. */
 INLINE void exp_scores(bool coarse, float *p, const float *max, int R) {
     vf most[2];
@@ -181,8 +164,9 @@ static void KERNEL(soften)(const qrl_attend *a, float (*p)[QRL_PAGE], float *kee
     }
     for (size_t r = a->n_rows; r % VR != 0; r++)
         keep[r] = 0.0f;
+    const vf none = vf_zero();
     for (size_t r = 0; r < a->n_rows; r += VR)
-        vf_store(keep + r, exp_below(vf_load(keep + r)));
+        exp_vectors(false, keep + r, VR, &none, 1, 1);
     const bool coarse = a->type_k == QRL_KV_Q8_0;
     for (size_t from = 0; from < a->n_rows; from += 2) {
         if (coarse && from + 2 <= a->n_rows)
@@ -266,8 +250,12 @@ INLINE void add_all_values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_t
 /* R rows together over the positions that all of them see, from the first on; what only some see behind
  * that (the diagonal of causal attention), row by row. A position that a row does not see is not
  * multiplied by zero: what lies there may be infinite. */
-INLINE void values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type, size_t first, int R,
-                   float (*p)[QRL_PAGE], float *keep) {
+INLINE void values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type, size_t first, int R, bool lanes,
+                   const float *p, float *keep) {
+    if (lanes) {
+        add_all_values(a, x, type, first, R, 0, QRL_PAGE, true, p, keep);
+        return;
+    }
     size_t end = QRL_PAGE;
     bool together = true;
     for (size_t r = first; r < first + (size_t)R; r++) {
@@ -275,12 +263,12 @@ INLINE void values(const qrl_attend *a, const KERNEL(part) * x, qrl_kv_type type
         end = a->end[r] < end ? a->end[r] : end;
     }
     if (together)
-        add_all_values(a, x, type, first, R, a->first[first], end, false, p[0], keep);
+        add_all_values(a, x, type, first, R, a->first[first], end, false, p, keep);
     for (size_t r = first; r < first + (size_t)R; r++) {
         if (together)
             keep[r] = 1.0f;
         if (!together || a->end[r] > end)
-            add_all_values(a, x, type, r, 1, together ? end : a->first[r], a->end[r], false, p[0], keep);
+            add_all_values(a, x, type, r, 1, together ? end : a->first[r], a->end[r], false, p, keep);
     }
 }
 
@@ -298,35 +286,19 @@ INLINE void all_scores(const qrl_attend *a, const KERNEL(part) * k, qrl_kv_type 
         scores(a, k, type, r, 1, SCORE_VECTORS, p);
 }
 
-INLINE void all_values(const qrl_attend *a, const KERNEL(part) * v, qrl_kv_type type, float (*p)[QRL_PAGE],
+INLINE void all_values(const qrl_attend *a, const KERNEL(part) * v, qrl_kv_type type, bool lanes, const float *p,
                        float *keep) {
     size_t r = 0;
     for (; r + 8 <= a->n_rows && VR == 16; r += 8)
-        values(a, v, type, r, 8, p, keep);
+        values(a, v, type, r, 8, lanes, p, keep);
     for (; r + 6 <= a->n_rows && VR == 8; r += 6)
-        values(a, v, type, r, 6, p, keep);
+        values(a, v, type, r, 6, lanes, p, keep);
     for (; r + 4 <= a->n_rows; r += 4)
-        values(a, v, type, r, 4, p, keep);
+        values(a, v, type, r, 4, lanes, p, keep);
     for (; r + 2 <= a->n_rows; r += 2)
-        values(a, v, type, r, 2, p, keep);
+        values(a, v, type, r, 2, lanes, p, keep);
     for (; r < a->n_rows; r++)
-        values(a, v, type, r, 1, p, keep);
-}
-
-/* All rows over the whole page. */
-INLINE void whole_values(const qrl_attend *a, const KERNEL(part) * v, qrl_kv_type type, const float *p,
-                         const float *keep) {
-    size_t r = 0;
-    for (; r + 8 <= a->n_rows && VR == 16; r += 8)
-        add_all_values(a, v, type, r, 8, 0, QRL_PAGE, true, p, keep);
-    for (; r + 6 <= a->n_rows && VR == 8; r += 6)
-        add_all_values(a, v, type, r, 6, 0, QRL_PAGE, true, p, keep);
-    for (; r + 4 <= a->n_rows; r += 4)
-        add_all_values(a, v, type, r, 4, 0, QRL_PAGE, true, p, keep);
-    for (; r + 2 <= a->n_rows; r += 2)
-        add_all_values(a, v, type, r, 2, 0, QRL_PAGE, true, p, keep);
-    for (; r < a->n_rows; r++)
-        add_all_values(a, v, type, r, 1, 0, QRL_PAGE, true, p, keep);
+        values(a, v, type, r, 1, lanes, p, keep);
 }
 
 /* Keys or values ready for the loops: where they lie, or unpacked to `floats`; floats in any case if `unpack`. */
@@ -357,12 +329,12 @@ static void KERNEL(all_scores_float)(const qrl_attend *a, float (*p)[QRL_PAGE]) 
         all_scores(a, &k, QRL_KV_F32, p);
 }
 
-static void KERNEL(all_values_float)(const qrl_attend *a, float (*p)[QRL_PAGE], float *keep) {
+INLINE void all_values_float(const qrl_attend *a, bool lanes, const float *p, float *keep) {
     const KERNEL(part) v = KERNEL(find_part)(a, false, a->v_dim % VR != 0, a->floats);
     if (v.type == QRL_KV_F16)
-        all_values(a, &v, QRL_KV_F16, p, keep);
+        all_values(a, &v, QRL_KV_F16, lanes, p, keep);
     else
-        all_values(a, &v, QRL_KV_F32, p, keep);
+        all_values(a, &v, QRL_KV_F32, lanes, p, keep);
 }
 
 #include "cpu/kernels/attend_rows_impl.h"
@@ -382,5 +354,5 @@ static void KERNEL(attend)(const qrl_attend *a) {
     if (a->type_v == QRL_KV_Q8_0)
         KERNEL(all_values_q8)(a, p, keep);
     else
-        KERNEL(all_values_float)(a, p, keep);
+        all_values_float(a, false, p[0], keep);
 }

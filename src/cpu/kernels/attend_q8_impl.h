@@ -24,6 +24,23 @@ INLINE vi add_eights(vi sums, vi u0, vi s0, vi u1, vi s1) {
     return vi_add32(sums, vi_madd16(vi_add16(vi_maddubs(u0, s0), vi_maddubs(u1, s1)), vi_set16(1)));
 }
 
+/* The scales of a page's keys, and what else scores want. Sums of scores begin at 0x4b400000 (quantize_query), so their
+ * bits are those of the float M + S, and (M + S) s - M s, fused, is S s rounded once: M s is exact. */
+typedef struct scales_q8 {
+    const float *scale, *less; /* [blocks][QRL_PAGE]: s, -M s */
+} scales_q8;
+
+INLINE scales_q8 unpack_scales_q8(const qrl_attend *a) {
+    const size_t n_fours = (a->k_dim + 3) / 4, n = (n_fours + 7) / 8 * QRL_PAGE;
+    float *scale = a->floats, *less = scale + n;
+    for (size_t i = 0; i < n; i += VR) {
+        const vf s = vf_f16((const uint16_t *)a->k + n_fours * QRL_PAGE * 2 + i);
+        vf_store(scale + i, s);
+        vf_store(less + i, vf_mul(s, vf_set(-ROUND)));
+    }
+    return (scales_q8){scale, less};
+}
+
 /* R rows by V vectors of positions: sums + products of four dimensions. next: the same keys of the next page. */
 INLINE void score_four_q8(vi *sum, const int8_t *q, const uint8_t *k, const uint8_t *next, ptrdiff_t far, int R,
                           int V) {
@@ -47,8 +64,8 @@ INLINE void score_four_q8(vi *sum, const int8_t *q, const uint8_t *k, const uint
 
 /* p[r][j] += q[r] . k[j] over n fours of block b (8, or fewer of the last), of R rows and V vectors of positions from
  * `from` on. next: the next page. */
-INLINE void score_block_q8(const qrl_attend *a, const float *scale, size_t first, int R, int V, size_t from, size_t b,
-                           size_t n, const uint8_t *next, float (*p)[QRL_PAGE]) {
+INLINE void score_block_q8(const qrl_attend *a, const scales_q8 *keys, size_t first, int R, int V, size_t from,
+                           size_t b, size_t n, const uint8_t *next, float (*p)[QRL_PAGE]) {
     const size_t at = b * 8 * QRL_PAGE * 4 + from * 4;
     const uint8_t *k = (const uint8_t *)a->k + at;
     const int8_t *q = a->q8.q + (b * 8 * QRL_ATTN_ROWS + first) * 4;
@@ -74,39 +91,38 @@ INLINE void score_block_q8(const qrl_attend *a, const float *scale, size_t first
         UNROLL
         for (int v = 0; v < V; v++) {
             float *to = p[first + (size_t)r] + from + v * VR;
-            const vi whole = vi_sub32(sum[r * V + v], vi_set32(0x4b400000)); /* quantize_query */
-            const vf y = vf_mul(vf_cvt(whole), vf_load(scale + b * QRL_PAGE + from + (size_t)(v * VR)));
+            const size_t j = b * QRL_PAGE + from + (size_t)(v * VR);
+            const vf y = vf_fma(vf_bits(sum[r * V + v]), vf_load(keys->scale + j), vf_load(keys->less + j));
             vf_store(to, vf_fma(y, by, b == 0 ? vf_zero() : vf_load(to)));
         }
     }
 }
 
-/* p[r][j] = q[r] . k[j] for R rows; V vectors of positions at a time. scale: [blocks][QRL_PAGE] */
-INLINE void scores_q8(const qrl_attend *a, const float *scale, size_t first, int R, int V, float (*p)[QRL_PAGE]) {
+/* p[r][j] = q[r] . k[j] for R rows; V vectors of positions at a time. */
+INLINE void scores_q8_of(const qrl_attend *a, const scales_q8 *keys, size_t first, int R, int V, float (*p)[QRL_PAGE]) {
     const size_t n_fours = (a->k_dim + 3) / 4;
     const uint8_t *next = a->next_k && first == 0 ? a->next_k : a->k;
     for (size_t from = 0; from < QRL_PAGE; from += (size_t)(V * VR)) {
         size_t b = 0;
         for (; b * 8 + 8 <= n_fours; b++)
-            score_block_q8(a, scale, first, R, V, from, b, 8, next, p);
+            score_block_q8(a, keys, first, R, V, from, b, 8, next, p);
         if (n_fours % 8)
-            score_block_q8(a, scale, first, R, V, from, b, n_fours % 8, next, p);
+            score_block_q8(a, keys, first, R, V, from, b, n_fours % 8, next, p);
     }
 }
 
 static void KERNEL(all_scores_q8)(const qrl_attend *a, float (*p)[QRL_PAGE]) {
     enum { MOST = VR == 16 ? 8 : 4 };
-    const size_t n_fours = (a->k_dim + 3) / 4;
-    KERNEL(unpack_f16)((const uint16_t *)a->k + n_fours * QRL_PAGE * 2, (n_fours + 7) / 8 * QRL_PAGE, a->floats);
+    const scales_q8 k = unpack_scales_q8(a);
     size_t r = 0;
     for (; r + MOST <= a->n_rows; r += MOST)
-        scores_q8(a, a->floats, r, MOST, 2, p);
+        scores_q8_of(a, &k, r, MOST, 2, p);
     for (; r + 4 <= a->n_rows; r += 4)
-        scores_q8(a, a->floats, r, 4, 2, p);
+        scores_q8_of(a, &k, r, 4, 2, p);
     for (; r + 2 <= a->n_rows; r += 2)
-        scores_q8(a, a->floats, r, 2, SCORE_VECTORS, p);
+        scores_q8_of(a, &k, r, 2, SCORE_VECTORS, p);
     for (; r < a->n_rows; r++)
-        scores_q8(a, a->floats, r, 1, SCORE_VECTORS, p);
+        scores_q8_of(a, &k, r, 1, SCORE_VECTORS, p);
 }
 
 /* Weights of a row times the scales of values [QRL_PAGE] as 8 bits: 8 fours, in the order of the values'

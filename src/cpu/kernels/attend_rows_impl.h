@@ -52,26 +52,9 @@ static void KERNEL(all_row_scores)(const qrl_attend *a, float *p) {
             row_scores(a, &k, r, 1, 8, from, p);
 }
 
-/* What scores of Q8_0 want of a page beside the integers. */
-typedef struct KERNEL(scales8) {
-    const float *scale, *less; /* [blocks][QRL_PAGE]: of the keys, and that times -0x4b400000 as a float */
-} KERNEL(scales8);
-
-static KERNEL(scales8) KERNEL(unpack_scales8)(const qrl_attend *a) {
-    const size_t n_fours = (a->k_dim + 3) / 4, n = (n_fours + 7) / 8 * QRL_PAGE;
-    float *scale = a->floats, *less = scale + n;
-    for (size_t i = 0; i < n; i += VR) {
-        const vf s = vf_f16((const uint16_t *)a->k + n_fours * QRL_PAGE * 2 + i);
-        vf_store(scale + i, s);
-        vf_store(less + i, vf_mul(s, vf_set(-ROUND)));
-    }
-    return (KERNEL(scales8)){scale, less};
-}
-
-/* As row_scores, over n fours of block b of keys of Q8_0: p[j][r] += ... The sums begin at 0x4b400000 (quantize_query),
- * so their bits are those of the float M + S, and (M + S) s - M s, fused, is S s rounded once: M s is exact. */
-INLINE void row_scores_q8(const qrl_attend *a, const KERNEL(scales8) * keys, size_t first, int W, int P, size_t from,
-                          size_t b, size_t n, float *p) {
+/* As row_scores, over n fours of block b of keys of Q8_0: p[j][r] += ... */
+INLINE void row_scores_q8(const qrl_attend *a, const scales_q8 *keys, size_t first, int W, int P, size_t from, size_t b,
+                          size_t n, float *p) {
     const uint8_t *k = (const uint8_t *)a->k + (b * 8 * QRL_PAGE + from) * 4;
     const int8_t *q = a->q8.q + (b * 8 * QRL_ATTN_ROWS + first) * 4;
     const size_t at = b * QRL_ATTN_ROWS + first, line = from / (size_t)P % 2 * 64;
@@ -112,7 +95,7 @@ INLINE void row_scores_q8(const qrl_attend *a, const KERNEL(scales8) * keys, siz
 
 static void KERNEL(all_row_scores_q8)(const qrl_attend *a, float *p) {
     enum { P1 = VR == 16 ? 16 : 8, P2 = P1 / 2 };
-    const KERNEL(scales8) k = KERNEL(unpack_scales8)(a);
+    const scales_q8 k = unpack_scales_q8(a);
     const size_t n_fours = (a->k_dim + 3) / 4;
     size_t r = 0;
     for (; r + VR < a->n_rows; r += 2 * VR)
@@ -139,7 +122,9 @@ INLINE void soften_rows(bool coarse, float *p, float *max, float *sum, float *ke
             top[i] = vf_max(vf_load(p + (j + i) * QRL_ATTN_ROWS), top[i]); /* NaN: the second */
     }
     top[0] = vf_max(vf_max(top[0], top[1]), vf_max(top[2], top[3]));
-    const vf by = exp_below(vf_sub(vf_load(max), top[0]));
+    vf_store(keep, vf_load(max));
+    exp_vectors(false, keep, VR, top, 1, 1);
+    const vf by = vf_load(keep);
     for (size_t j = 0; j < QRL_PAGE; j += N)
         exp_vectors(coarse, p + j * QRL_ATTN_ROWS, QRL_ATTN_ROWS, top, N, N);
     UNROLL
@@ -153,7 +138,6 @@ INLINE void soften_rows(bool coarse, float *p, float *max, float *sum, float *ke
         a[i] = vf_add(a[i], a[i + 4]);
     vf_store(sum, vf_fma(vf_load(sum), by, vf_add(vf_add(a[0], a[2]), vf_add(a[1], a[3]))));
     vf_store(max, top[0]);
-    vf_store(keep, by);
 }
 
 /* Weights of VR rows times the scales of values [QRL_PAGE] as 8 bits, and their scale: weigh_values_q8 of all. */
@@ -202,14 +186,6 @@ static void KERNEL(all_row_values_q8)(const qrl_attend *a, const float *p, const
     }
 }
 
-static void KERNEL(all_row_values)(const qrl_attend *a, const float *p, const float *keep) {
-    const KERNEL(part) v = KERNEL(find_part)(a, false, a->v_dim % VR != 0, a->floats);
-    if (v.type == QRL_KV_F16)
-        whole_values(a, &v, QRL_KV_F16, p, keep);
-    else
-        whole_values(a, &v, QRL_KV_F32, p, keep);
-}
-
 static void KERNEL(attend_rows)(const qrl_attend *a) {
     _Alignas(64) float p[QRL_PAGE * QRL_ATTN_ROWS], keep[QRL_ATTN_ROWS];
     if (a->type_k == QRL_KV_Q8_0)
@@ -224,5 +200,5 @@ static void KERNEL(attend_rows)(const qrl_attend *a) {
     if (a->type_v == QRL_KV_Q8_0)
         KERNEL(all_row_values_q8)(a, p, keep);
     else
-        KERNEL(all_row_values)(a, p, keep);
+        all_values_float(a, true, p, keep);
 }

@@ -138,6 +138,19 @@ INLINE vi offset_sum(const unsigned char *n, int offset, int dual) {
     return shift ? vi_sra16(vi_bcast32(n), shift) : vi_bcast32(n);
 }
 
+/* Products of chunk c in pairs of 16 bits to those of a chain of chunks, and every `sums` chunks these to 32 bits.
+ * begun: the chain's sums have begun with the part of an offset. KEEP: gcc makes trees of long sums. */
+INLINE void add_pairs(vi *sum, vi *sum16, vi pairs, int c, int sums, int chain, int begun) {
+    *sum16 = c % sums == 0 && !begun ? pairs : vi_add16(*sum16, pairs);
+    if (sums > 1)
+        KEEP(*sum16);
+    if (c % sums != sums - 1)
+        return;
+    const vi whole = vi_madd16(*sum16, vi_set16(1));
+    *sum = c % chain == sums - 1 ? whole : vi_add32(*sum, whole);
+    KEEP(*sum);
+}
+
 /* V vectors of rows (from row r of the group) by T activation rows.
  *
  * Without VNNI the products of bytes are summed in 16 bits as long as the result fits: `sums` chunks of 2
@@ -149,8 +162,8 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                       float *out, size_t out_stride, size_t r) {
     enum { MAX_V = QRL_GROUP / VR };
     const int dual = qrl_head_dual(head);
-    const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
-    const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
+    const int has_min = qrl_head_has_min(head);
+    const int half_d = qrl_head_f16(head);
     const int bytes8 = offset == 128;
     const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
     const int use_offset = offset && (HAVE_DPBUSD || !bytes8);
@@ -205,15 +218,8 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                         if (HAVE_DPBUSD)
                             isum[t][v] = vi_dpbusd(isum[t][v], w, a);
                         else {
-                            const vi p = bytes8 ? vi_maddubs(wa, vi_sign8(a, ws)) : vi_maddubs(w, a);
-                            isum16[t][v] = c % sums == 0 && !use_offset ? p : vi_add16(isum16[t][v], p);
-                            if (sums > 1)
-                                KEEP(isum16[t][v]);
-                            if (c % sums == sums - 1) {
-                                const vi sum = vi_madd16(isum16[t][v], vi_set16(1));
-                                isum[t][v] = c % chain == sums - 1 ? sum : vi_add32(isum[t][v], sum);
-                                KEEP(isum[t][v]);
-                            }
+                            const vi p = vi_maddubs(wa, bytes8 ? vi_sign8(a, ws) : a);
+                            add_pairs(&isum[t][v], &isum16[t][v], p, c, sums, chain, use_offset);
                         }
                     }
                 }
@@ -251,13 +257,13 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
 
 /* ---- panels ---- */
 
-/* Units [first, first + n) of a group into half `half` of a panel. Offsets become 128 where the products
- * take them from n of the activations, and nothing for tile registers, which have products of signed bytes. */
+/* Units [first, first + n) of a group into half `half` of a panel. Offsets become the one that the activations' n is
+ * made for, and nothing for tile registers and the sign trick, which have products of signed bytes. */
 INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int units, const unsigned char *group,
                         size_t first, size_t n, size_t half, qrl_panel *out) {
     const int dual = qrl_head_dual(head);
-    const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
-    const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
+    const int has_min = qrl_head_has_min(head);
+    const int half_d = qrl_head_f16(head);
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
     const int stored = lut == QRL_LUT_NONE ? offset : by_tiles(head) ? 0 : table_offset(offset);
     const int wanted = by_tiles(head) || (!HAVE_DPBUSD && offset == 128) ? 0 : panel_offset(offset, dual);
@@ -325,8 +331,8 @@ INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n
                          const unsigned char *next, size_t t0, size_t r, float *acc_out, size_t ld, bool first) {
     enum { V = 2, S = PRODUCT_TILE, T = TILE };
     const int dual = qrl_head_dual(head);
-    const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
-    const int half_d = head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
+    const int has_min = qrl_head_has_min(head);
+    const int half_d = qrl_head_f16(head);
     vf acc[S][V];
     UNROLL
     for (int t = 0; t < S; t++) {
@@ -406,7 +412,7 @@ INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const 
                           size_t ld, bool first) {
     enum { V = 2, S = PRODUCT_TILE, T = TILE };
     const int dual = qrl_head_dual(head);
-    const int has_min = head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
+    const int has_min = qrl_head_has_min(head);
     const int bytes8 = offset == 128, use_offset = offset && !bytes8;
     const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
     acc_out += t0 * ld + r;
@@ -443,14 +449,7 @@ INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const 
                 UNROLL
                 for (int v = 0; v < V; v++) {
                     const vi pr = vi_maddubs(wa[v], bytes8 ? vi_sign8(a, w[v]) : a);
-                    isum16[t][v] = c % sums == 0 && !use_offset ? pr : vi_add16(isum16[t][v], pr);
-                    if (sums > 1)
-                        KEEP(isum16[t][v]);
-                    if (c % sums == sums - 1) {
-                        const vi sum = vi_madd16(isum16[t][v], vi_set16(1));
-                        isum[t][v] = c % chain == sums - 1 ? sum : vi_add32(isum[t][v], sum);
-                        KEEP(isum[t][v]);
-                    }
+                    add_pairs(&isum[t][v], &isum16[t][v], pr, c, sums, chain, use_offset);
                 }
             }
             if (c % chain != chain - 1)
@@ -635,7 +634,14 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
     GEMM_ONE(name, planes, offset, lut, head, units, 1)                                                                \
     GEMM_ONE(name, planes, offset, lut, head, units, 2)                                                                \
     GEMM_ONE(name, planes, offset, lut, head, units, 4)                                                                \
-    IF_TILES(GEMM_ONE(name, planes, offset, lut, head, units, 8))                                                      \
+    IF_TILES(                                                                                                          \
+        GEMM_ONE(name, planes, offset, lut, head, units, 8) static void begin_##name(void) {                           \
+            if (by_tiles(head))                                                                                        \
+                begin_tiles();                                                                                         \
+        } static void end_##name(void) {                                                                               \
+            if (by_tiles(head))                                                                                        \
+                end_tiles();                                                                                           \
+        })                                                                                                             \
     static void unpack_##name(const unsigned char *group, size_t first, size_t n, size_t half, qrl_panel *out) {       \
         unpack_rows(planes, offset, lut, head, units, group, first, n, half, out);                                     \
     }                                                                                                                  \
@@ -671,6 +677,6 @@ GEMM_FLOAT(BF16)
     [QRL_##type] = {.rows = GEMM_FEW(name),                                                                            \
                     .unpack = unpack_##name,                                                                           \
                     .product = product_##name,                                                                         \
-                    IF_TILES(.begin = begin_tiles, .end = end_tiles)},
+                    IF_TILES(.begin = begin_##name, .end = end_##name)},
 #define FLOAT_ROW(type) [QRL_##type] = {.rows = GEMM_FEW(type), .unpack = unpack_##type, .product = product_floats},
 const qrl_gemm KERNEL(gemm)[QRL_TYPE_COUNT] = {FLOAT_ROW(F32) FLOAT_ROW(F16) FLOAT_ROW(BF16) QRL_PACKS(GEMM_ROW)};

@@ -17,12 +17,6 @@ static void KERNEL(softcap)(const float *x, float *out, size_t n, float a) {
 }
 
 static void KERNEL(mix)(float *to, const float *from, size_t n_rows, size_t n, const float *keep, const float *by) {
-    if (n == 1) {
-        INDEPENDENT
-        for (size_t r = 0; r < n_rows; r++)
-            to[r] = __builtin_fmaf(from[r], by[r], to[r] * keep[r]);
-        return;
-    }
     for (size_t r = 0; r < n_rows; r++, to += n, from += n) {
         const float k = keep[r], b = by[r];
         INDEPENDENT

@@ -110,11 +110,7 @@ static uint64_t KERNEL(limit_bf16)(uint64_t n, float *sink) {
 /* Whole registers of 64 values a row, four sums under way. Products over units of 32 values, each with a scale of its
  * own, cannot come near it (amx_impl.h). */
 static uint64_t KERNEL(limit_tiles)(uint64_t n, float *sink) {
-    static const struct {
-        uint8_t palette, start_row, unused[14];
-        uint16_t colsb[16];
-        uint8_t rows[16];
-    } full = {.palette = 1, .colsb = {64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16}};
+    static const tile_shapes full = {.palette = 1, .colsb = {64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16}};
     _Alignas(64) int32_t sums[16][16];
     memset(sums, 0, sizeof sums);
     _tile_loadconfig(&full);

@@ -4,6 +4,12 @@
 #define HAVE_VECTORS
 #ifdef __AMX_INT8__
 #define HAVE_TILES 1
+/* What LDTILECFG reads. */
+typedef struct tile_shapes {
+    uint8_t palette, start_row, unused[14];
+    uint16_t colsb[16]; /* bytes a row */
+    uint8_t rows[16];
+} tile_shapes;
 #else
 #define HAVE_TILES 0
 #endif
