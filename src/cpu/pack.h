@@ -109,6 +109,11 @@ static inline bool qrl_head_has_min(qrl_head head) {
     return head == QRL_HEAD_DM || head == QRL_HEAD_KM || head == QRL_HEAD_KM16;
 }
 
+/* Its scales are integers times the f16 of the superblock (types.def: stepped). */
+static inline bool qrl_head_stepped(qrl_head head) {
+    return head == QRL_HEAD_KM || head == QRL_HEAD_KM16 || head == QRL_HEAD_K || head == QRL_HEAD_K16;
+}
+
 /* Its scales are an f16, or an f16 times a small integer. */
 static inline bool qrl_head_f16(qrl_head head) {
     return head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;

@@ -186,7 +186,7 @@ typedef struct {
 } qrl_block_IQ1_M;
 
 /* Bytes and nothing else: the size that types.def states. */
-#define QRL_TYPE(id, name, file_id, values, bytes, scales, minima)                                                     \
+#define QRL_TYPE(id, name, file_id, values, bytes, scales, minima, stepped)                                            \
     _Static_assert(sizeof(qrl_block_##id) == (bytes), #id ": the block's size is not that of types.def");
 #include "quant/types.def"
 #undef QRL_TYPE

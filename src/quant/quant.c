@@ -8,8 +8,8 @@
 #include "quant/blocks.h"
 
 static const qrl_traits traits[QRL_TYPE_COUNT] = {
-#define QRL_TYPE(id, name, file_id, values, bytes, scales, minima)                                                     \
-    [QRL_##id] = {name, file_id, values, bytes, scales, minima, qrl_unpack_##id, qrl_encode_##id},
+#define QRL_TYPE(id, name, file_id, values, bytes, scales, minima, stepped)                                            \
+    [QRL_##id] = {name, file_id, values, bytes, scales, minima, stepped, qrl_unpack_##id, qrl_encode_##id},
 #include "quant/types.def"
 #undef QRL_TYPE
 };

@@ -10,7 +10,7 @@
 #include "base/status.h"
 
 typedef enum qrl_type {
-#define QRL_TYPE(id, name, file_id, values, bytes, scales, minima) QRL_##id,
+#define QRL_TYPE(id, name, file_id, values, bytes, scales, minima, stepped) QRL_##id,
 #include "quant/types.def"
 #undef QRL_TYPE
     QRL_TYPE_COUNT
@@ -24,6 +24,8 @@ typedef struct qrl_qunit {
     int8_t q[QRL_UNIT];
     float scale[2];
     float min[2];
+    float super; /* of stepped types: scale[i] = super * step[i], exactly */
+    int step[2]; /* -128 .. 127 */
 } qrl_qunit;
 
 typedef struct qrl_traits {
@@ -31,8 +33,8 @@ typedef struct qrl_traits {
     uint32_t file_id;
     uint32_t block_values;
     uint32_t block_bytes;
-    int scales; /* a unit of 32: 1 or 2; 0 for the float types */
-    bool has_min;
+    int scales;            /* a unit of 32: 1 or 2; 0 for the float types */
+    bool has_min, stepped; /* see types.def */
     /* Unit `unit` of the row that starts at `row`; NULL for the float types. */
     void (*unpack)(const unsigned char *row, size_t unit, qrl_qunit *out);
     /* Encodes n finite values (a multiple of block_values) from x; importance[n], >= 0, weighs each value's

@@ -17,6 +17,13 @@ static void set_scale_min(qrl_qunit *out, float scale, float min) {
     out->min[0] = out->min[1] = min;
 }
 
+static void set_step(qrl_qunit *out, size_t half, float super, int step, float min) {
+    out->super = super;
+    out->step[half] = step;
+    out->scale[half] = super * (float)step;
+    out->min[half] = min;
+}
+
 /* 16 bytes of nibbles, value i in the low and i + 16 in the high half; qh holds a fifth bit of each. */
 static void nibbles(const unsigned char *qs, uint32_t qh, int subtract, int8_t *q) {
     for (unsigned i = 0; i < 16; i++) {
@@ -104,8 +111,7 @@ void qrl_unpack_Q2_K(const unsigned char *row, size_t unit, qrl_qunit *out) {
         out->q[i] = (int8_t)(b->qs[32 * (u / 4) + i] >> (2 * (u % 4)) & 3);
     for (size_t half = 0; half < 2; half++) {
         const unsigned char s = b->scales[2 * u + half];
-        out->scale[half] = d * (float)(s & 15);
-        out->min[half] = dmin * (float)(s >> 4);
+        set_step(out, half, d, s & 15, dmin * (float)(s >> 4));
     }
 }
 
@@ -117,10 +123,8 @@ void qrl_unpack_Q3_K(const unsigned char *row, size_t unit, qrl_qunit *out) {
         const int low = b->qs[32 * (u / 4) + i] >> (2 * (u % 4)) & 3, high = b->hmask[i] >> u & 1;
         out->q[i] = (int8_t)((low | high << 2) - 4);
     }
-    for (unsigned half = 0; half < 2; half++) {
-        out->scale[half] = d * (float)((int)qrl_q3_scale_get(b->scales, 2 * (unsigned)u + half) - 32);
-        out->min[half] = 0.0f;
-    }
+    for (unsigned half = 0; half < 2; half++)
+        set_step(out, half, d, (int)qrl_q3_scale_get(b->scales, 2 * (unsigned)u + half) - 32, 0.0f);
 }
 
 /* The scales that q4_K and q5_K share. */
@@ -128,7 +132,8 @@ static void scale_min_k(const unsigned char *d, const unsigned char *dmin, const
                         qrl_qunit *out) {
     unsigned scale, min;
     qrl_scale_min_get(scales, (unsigned)u, &scale, &min);
-    set_scale_min(out, qrl_half(d) * (float)scale, qrl_half(dmin) * (float)min);
+    for (size_t half = 0; half < 2; half++)
+        set_step(out, half, qrl_half(d), (int)scale, qrl_half(dmin) * (float)min);
 }
 
 void qrl_unpack_Q4_K(const unsigned char *row, size_t unit, qrl_qunit *out) {
@@ -169,10 +174,8 @@ void qrl_unpack_Q6_K(const unsigned char *row, size_t unit, qrl_qunit *out) {
         const uint64_t minus_32 = ((q | BYTES(128)) - BYTES(32)) ^ BYTES(128);
         memcpy(out->q + i, &minus_32, sizeof minus_32);
     }
-    for (size_t half = 0; half < 2; half++) {
-        out->scale[half] = d * (float)(int8_t)b->scales[2 * u + half];
-        out->min[half] = 0.0f;
-    }
+    for (size_t half = 0; half < 2; half++)
+        set_step(out, half, d, (int8_t)b->scales[2 * u + half], 0.0f);
 }
 
 void qrl_unpack_IQ4_XS(const unsigned char *row, size_t unit, qrl_qunit *out) {
@@ -180,7 +183,8 @@ void qrl_unpack_IQ4_XS(const unsigned char *row, size_t unit, qrl_qunit *out) {
     const size_t u = unit % UNITS;
     const int low = b->scales_l[u / 2] >> (4 * (u % 2)) & 15, high = qrl_u16(b->scales_h) >> (2 * u) & 3;
     nibble_levels(b->qs + 16 * u, qrl_levels_iq4, out->q);
-    set_scale(out, qrl_half(b->d) * (float)((low | high << 4) - 32));
+    for (size_t half = 0; half < 2; half++)
+        set_step(out, half, qrl_half(b->d), (low | high << 4) - 32, 0.0f);
 }
 
 void qrl_unpack_TQ1_0(const unsigned char *row, size_t unit, qrl_qunit *out) {

@@ -87,7 +87,7 @@ INLINE void multiply_step(tile_walk *w, int odd) {
     multiply(odd);
 }
 
-/* A unit's sums by 16 rows of weights from r on, with their scales to acc. */
+/* A unit's sums by 16 rows of weights from r on, with their scales to acc; has_min: here and now. */
 INLINE void weigh_sums(int has_min, int half_d, const qrl_panel *p, size_t u, size_t r, const unsigned char *unit,
                        int32_t (*sums)[QRL_GROUP], vf *acc) {
     const vf scale = vf_load(p->scale[u][0] + r), base = vf_load(p->base[u] + r), min = vf_load(p->min[u][0] + r);
@@ -106,7 +106,7 @@ INLINE void product_by_tiles(qrl_head head, const qrl_panel *p, size_t n, const 
                              const unsigned char *next, float *acc_out, size_t ld, bool first) {
     /* what a unit of the next tile is asked for: its values, their scales and where it matters their sums */
     enum { WANTED = TILE * (QRL_UNIT + 8) };
-    const int has_min = qrl_head_has_min(head);
+    const int stepped = qrl_head_stepped(head), has_min = qrl_head_has_min(head) && !stepped;
     const int half_d = qrl_head_f16(head);
     const unsigned char *panel = p->q[0][0];
     const size_t end = (n + 1) / 2 * 4;
@@ -121,7 +121,7 @@ INLINE void product_by_tiles(qrl_head head, const qrl_panel *p, size_t n, const 
         OPAQUE(ld); /* or its multiples would take the registers of the loop */
         UNROLL
         for (size_t t = 0; t < TILE; t++)
-            acc[t] = first ? vf_zero() : vf_load(acc_out + t * ld + r);
+            acc[t] = first || stepped ? vf_zero() : vf_load(acc_out + t * ld + r);
         for (size_t u = 0; u < n; u += 2) {
             UNROLL
             for (size_t odd = 0; odd < 2; odd++, k++) {
@@ -138,6 +138,11 @@ INLINE void product_by_tiles(qrl_head head, const qrl_panel *p, size_t n, const 
             }
         }
         OPAQUE(ld);
+        if (stepped) {
+            add_superblock(head, p, n, tile, 0, TILE / 2, r, 1, acc, acc_out, ld, first);
+            add_superblock(head, p, n, tile, TILE / 2, TILE / 2, r, 1, acc + TILE / 2, acc_out, ld, first);
+            continue;
+        }
         UNROLL
         for (size_t t = 0; t < TILE; t++)
             vf_store(acc_out + t * ld + r, acc[t]);

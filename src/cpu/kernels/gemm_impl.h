@@ -49,7 +49,12 @@ INLINE vi chunk(int planes, int lut, vi table, const unsigned char *unit, size_t
     return u;
 }
 
-/* Scales of unit u of a superblock, for rows from r on. */
+/* An integer scale as the products take it: twice as 16 bits where these are madd16, else as a float. */
+INLINE vf step_of(vi step) {
+    return HAVE_DPBUSD ? vf_cvt(step) : vf_bits(vi_or(vi_and(step, vi_set32(0xffff)), vi_sll32(step, 16)));
+}
+
+/* Scales (of stepped types the integers, see step_of) and minima of unit u of a superblock, for rows from r on. */
 INLINE void scales(qrl_head head, const unsigned char *p, size_t u, size_t r, vf d, vf dmin, vf *s, vf *m) {
     enum { G = QRL_GROUP };
     switch (head) {
@@ -64,21 +69,21 @@ INLINE void scales(qrl_head head, const unsigned char *p, size_t u, size_t r, vf
         s[0] = vf_e8(p + r);
         return;
     case QRL_HEAD_KM:
-        s[0] = vf_mul(d, vf_u8(p + 4 * G + u * G + r));
-        m[0] = vf_mul(dmin, vf_u8(p + 12 * G + u * G + r));
+        s[0] = step_of(vi_u8(p + 4 * G + u * G + r));
+        m[0] = vf_mul(dmin, vf_cvt(vi_u8(p + 12 * G + u * G + r)));
         return;
     case QRL_HEAD_KM16:
         for (size_t i = 0; i < 2; i++) {
-            s[i] = vf_mul(d, vf_nibble(p + 4 * G + (2 * u + i) * G + r, 0));
-            m[i] = vf_mul(dmin, vf_nibble(p + 4 * G + (2 * u + i) * G + r, 1));
+            s[i] = step_of(vi_nibble(p + 4 * G + (2 * u + i) * G + r, 0));
+            m[i] = vf_mul(dmin, vf_cvt(vi_nibble(p + 4 * G + (2 * u + i) * G + r, 1)));
         }
         return;
     case QRL_HEAD_K:
-        s[0] = vf_mul(d, vf_s8(p + 2 * G + u * G + r));
+        s[0] = step_of(vi_s8(p + 2 * G + u * G + r));
         return;
     case QRL_HEAD_K16:
         for (size_t i = 0; i < 2; i++)
-            s[i] = vf_mul(d, vf_s8(p + 2 * G + (2 * u + i) * G + r));
+            s[i] = step_of(vi_s8(p + 2 * G + (2 * u + i) * G + r));
         return;
     case QRL_HEAD_F32:
         s[0] = vf_load(p + 4 * r);
@@ -138,15 +143,16 @@ INLINE vi offset_sum(const unsigned char *n, int offset, int dual) {
     return shift ? vi_sra16(vi_bcast32(n), shift) : vi_bcast32(n);
 }
 
-/* Products of chunk c in pairs of 16 bits to those of a chain of chunks, and every `sums` chunks these to 32 bits.
- * begun: the chain's sums have begun with the part of an offset. KEEP: gcc makes trees of long sums. */
-INLINE void add_pairs(vi *sum, vi *sum16, vi pairs, int c, int sums, int chain, int begun) {
+/* Products of chunk c in pairs of 16 bits to the sums of such, and every `sums` chunks these, times the integers `by`,
+ * to 32 bits, which begin anew every `chain` chunks. begun: the sums of 16 bits have begun, with the part of an offset.
+ * KEEP: gcc makes trees of long sums. */
+INLINE void add_pairs(vi *sum, vi *sum16, vi pairs, vi by, int c, int sums, int chain, int begun) {
     *sum16 = c % sums == 0 && !begun ? pairs : vi_add16(*sum16, pairs);
     if (sums > 1)
         KEEP(*sum16);
     if (c % sums != sums - 1)
         return;
-    const vi whole = vi_madd16(*sum16, vi_set16(1));
+    const vi whole = vi_madd16(*sum16, by);
     *sum = c % chain == sums - 1 ? whole : vi_add32(*sum, whole);
     KEEP(*sum);
 }
@@ -163,9 +169,9 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
     enum { MAX_V = QRL_GROUP / VR };
     const int dual = qrl_head_dual(head);
     const int has_min = qrl_head_has_min(head);
-    const int half_d = qrl_head_f16(head);
+    const int half_d = qrl_head_f16(head), stepped = qrl_head_stepped(head), steps16 = stepped && !HAVE_DPBUSD;
     const int bytes8 = offset == 128;
-    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
+    const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual && !steps16 ? 4 : 8; /* chunks */
     const int use_offset = offset && (HAVE_DPBUSD || !bytes8);
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
     const vi table =
@@ -178,7 +184,13 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
             acc[t][v] = vf_zero();
     }
     for (size_t done = 0; done < n_units; done += (size_t)units) {
-        vf d[MAX_V] = {vf_zero()}, dmin[MAX_V] = {vf_zero()};
+        vf d[MAX_V] = {vf_zero()}, dmin[MAX_V] = {vf_zero()}, part[QRL_TILE_MAX][MAX_V];
+        UNROLL
+        for (int t = 0; t < T; t++) {
+            UNROLL
+            for (int v = 0; v < V; v++)
+                part[t][v] = vf_zero();
+        }
         UNROLL
         for (int v = 0; v < V && half_d; v++) {
             d[v] = vf_f16(group + 2 * (r + (size_t)v * VR));
@@ -203,8 +215,11 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                 for (int t = 0; t < T; t++) {
                     const unsigned char *n = QRL_QACT_N(tile, T, dual ? 1 + c / 4 : 0) + 4 * t;
                     UNROLL
-                    for (int v = 0; v < V; v++)
-                        isum[t][v] = isum16[t][v] = use_offset ? offset_sum(n, offset, dual) : vi_zero();
+                    for (int v = 0; v < V; v++) {
+                        isum16[t][v] = use_offset ? offset_sum(n, offset, dual) : vi_zero();
+                        if (HAVE_DPBUSD || c == 0)
+                            isum[t][v] = isum16[t][v];
+                    }
                 }
                 UNROLL
                 for (int v = 0; v < V; v++) {
@@ -219,11 +234,12 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
                             isum[t][v] = vi_dpbusd(isum[t][v], w, a);
                         else {
                             const vi p = vi_maddubs(wa, bytes8 ? vi_sign8(a, ws) : a);
-                            add_pairs(&isum[t][v], &isum16[t][v], p, c, sums, chain, use_offset);
+                            const vi by = steps16 ? vi_bits(s[v][dual && c > 3]) : vi_set16(1);
+                            add_pairs(&isum[t][v], &isum16[t][v], p, by, c, sums, chain, use_offset);
                         }
                     }
                 }
-                if (dual && c == 3)
+                if (dual && !steps16 && c == 3)
                     UNROLL
                 for (int t = 0; t < T; t++) {
                     UNROLL
@@ -235,15 +251,22 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
             for (int t = 0; t < T; t++) {
                 UNROLL
                 for (int v = 0; v < V; v++) {
-                    const vf f = vf_cvt(isum[t][v]);
-                    y[t][v] = dual ? vf_fma(f, s[v][1], y[t][v]) : vf_mul(f, s[v][0]);
-                    acc[t][v] = vf_fma(y[t][v], vf_bcast(QRL_QACT_D(tile, T) + 4 * t), acc[t][v]);
+                    const vf f = vf_cvt(isum[t][v]), a = vf_bcast(QRL_QACT_D(tile, T) + 4 * t);
+                    y[t][v] = steps16 ? f : dual ? vf_fma(f, s[v][1], y[t][v]) : vf_mul(f, s[v][0]);
+                    vf *const to = stepped ? &part[t][v] : &acc[t][v];
+                    *to = vf_fma(y[t][v], a, *to);
                     if (has_min)
                         acc[t][v] = vf_fnma(m[v][0], vf_bcast(QRL_QACT_S(tile, T, dual ? 1 : 0) + 4 * t), acc[t][v]);
                     if (has_min && dual)
                         acc[t][v] = vf_fnma(m[v][1], vf_bcast(QRL_QACT_S(tile, T, 2) + 4 * t), acc[t][v]);
                 }
             }
+        }
+        UNROLL
+        for (int t = 0; t < T; t++) {
+            UNROLL
+            for (int v = 0; stepped && v < V; v++)
+                acc[t][v] = vf_fma(part[t][v], d[v], acc[t][v]);
         }
         group = unit;
     }
@@ -263,7 +286,7 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
                         size_t first, size_t n, size_t half, qrl_panel *out) {
     const int dual = qrl_head_dual(head);
     const int has_min = qrl_head_has_min(head);
-    const int half_d = qrl_head_f16(head);
+    const int half_d = qrl_head_f16(head), stepped = qrl_head_stepped(head);
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
     const int stored = lut == QRL_LUT_NONE ? offset : by_tiles(head) ? 0 : table_offset(offset);
     const int wanted = by_tiles(head) || (!HAVE_DPBUSD && offset == 128) ? 0 : panel_offset(offset, dual);
@@ -282,6 +305,8 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
             }
             scales(head, group, in, r, d, dmin, s, m);
             vf_store(out->scale[u][0] + row, s[0]);
+            if (stepped)
+                vf_store(out->super + row, d);
             if (HAVE_DPBUSD && half_d)
                 vf_store(out->base[u] + row, vf_mul(s[0], vf_set(-MAGIC_FLOAT)));
             if (dual)
@@ -301,6 +326,32 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
         if (in + 1 == (size_t)units)
             group += head_bytes + (size_t)units * unit_bytes;
     }
+}
+
+/* The end of a superblock of a stepped type, for S rows of a tile (from row t0 on) by V vectors of rows (from row r of
+ * the panel on): its minima to acc, then the sums of its units by its scale. */
+INLINE void add_superblock(qrl_head head, const qrl_panel *p, size_t n_units, const unsigned char *tile, size_t t0,
+                           size_t S, size_t r, size_t V, const vf *sums, float *acc_out, size_t ld, bool first) {
+    enum { MOST = 8 };
+    const size_t halves = qrl_head_dual(head) ? 2 : 1;
+    vf acc[MOST];
+    UNROLL
+    for (size_t i = 0; i < S * V; i++)
+        acc[i] = first ? vf_zero() : vf_load(acc_out + (t0 + i / V) * ld + r + i % V * VR);
+    for (size_t u = 0; qrl_head_has_min(head) && u < n_units; u++, tile += QRL_QACT_BYTES(TILE)) {
+        UNROLL
+        for (size_t half = 0; half < halves; half++) {
+            UNROLL
+            for (size_t i = 0; i < S * V; i++) {
+                const vf sum = vf_bcast(QRL_QACT_S(tile, TILE, halves - 1 + half) + 4 * (t0 + i / V));
+                acc[i] = vf_fnma(vf_load(p->min[u][half] + r + i % V * VR), sum, acc[i]);
+            }
+        }
+    }
+    UNROLL
+    for (size_t i = 0; i < S * V; i++)
+        vf_store(acc_out + (t0 + i / V) * ld + r + i % V * VR,
+                 vf_fma(sums[i], vf_load(p->super + r + i % V * VR), acc[i]));
 }
 
 #if HAVE_TILES
@@ -332,13 +383,14 @@ INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n
     enum { V = 2, S = PRODUCT_TILE, T = TILE };
     const int dual = qrl_head_dual(head);
     const int has_min = qrl_head_has_min(head);
-    const int half_d = qrl_head_f16(head);
-    vf acc[S][V];
+    const int half_d = qrl_head_f16(head), stepped = qrl_head_stepped(head);
+    const unsigned char *const first_unit = tile;
+    vf acc[S][V]; /* stepped: of the superblock */
     UNROLL
     for (int t = 0; t < S; t++) {
         UNROLL
         for (int v = 0; v < V; v++)
-            acc[t][v] = first ? vf_zero() : vf_load(acc_out + (t0 + (size_t)t) * ld + r + (size_t)v * VR);
+            acc[t][v] = first || stepped ? vf_zero() : vf_load(acc_out + (t0 + (size_t)t) * ld + r + (size_t)v * VR);
     }
     for (size_t u = 0; u < n_units; u++, tile += QRL_QACT_BYTES(T)) {
         vf y[S][V];
@@ -388,14 +440,15 @@ INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n
             UNROLL
             for (int v = 0; v < V; v++) {
                 acc[t][v] = vf_fma(y[t][v], vf_bcast(QRL_QACT_D(tile, T) + at), acc[t][v]);
-                if (has_min)
-                    acc[t][v] = vf_fnma(vf_load(p->min[u][0] + r + v * VR),
-                                        vf_bcast(QRL_QACT_S(tile, T, dual ? 1 : 0) + at), acc[t][v]);
-                if (has_min && dual)
+                if (has_min && !stepped)
                     acc[t][v] =
-                        vf_fnma(vf_load(p->min[u][1] + r + v * VR), vf_bcast(QRL_QACT_S(tile, T, 2) + at), acc[t][v]);
+                        vf_fnma(vf_load(p->min[u][0] + r + v * VR), vf_bcast(QRL_QACT_S(tile, T, 0) + at), acc[t][v]);
             }
         }
+    }
+    if (stepped) {
+        add_superblock(head, p, n_units, first_unit, t0, S, r, V, acc[0], acc_out, ld, first);
+        return;
     }
     UNROLL
     for (int t = 0; t < S; t++) {
@@ -412,19 +465,24 @@ INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const 
                           size_t ld, bool first) {
     enum { V = 2, S = PRODUCT_TILE, T = TILE };
     const int dual = qrl_head_dual(head);
-    const int has_min = qrl_head_has_min(head);
+    const int has_min = qrl_head_has_min(head), stepped = qrl_head_stepped(head);
     const int bytes8 = offset == 128, use_offset = offset && !bytes8;
     const int sums = qrl_sums_of_16_bits(planes, offset, lut, head), chain = dual ? 4 : 8; /* chunks */
-    acc_out += t0 * ld + r;
+    const unsigned char *const first_unit = tile;
+    float *const acc = acc_out + t0 * ld + r;
+    vf part[S][V]; /* of the superblock of a stepped type */
     UNROLL
-    for (size_t t = 0; first && t < S; t++) {
+    for (size_t t = 0; t < S; t++) {
         UNROLL
-        for (size_t v = 0; v < V; v++)
-            vf_store(acc_out + t * ld + v * VR, vf_zero());
+        for (size_t v = 0; v < V; v++) {
+            part[t][v] = vf_zero();
+            if (first && !stepped)
+                vf_store(acc + t * ld + v * VR, vf_zero());
+        }
     }
     for (size_t u = 0; u < n_units; u++, tile += QRL_QACT_BYTES(T)) {
         vf y[S][V], s[V];
-        vi isum[S][V], isum16[S][V];
+        vi isum[S][V], isum16[S][V], by[V];
         ask_next(next + u * QRL_QACT_BYTES(T), t0, r);
         UNROLL
         for (int c = 0; c < 8; c++) {
@@ -442,6 +500,7 @@ INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const 
             for (size_t v = 0; v < V; v++) {
                 w[v] = panel_chunk(p, u, r + v * VR, c);
                 wa[v] = bytes8 ? vi_abs8(w[v]) : w[v];
+                by[v] = stepped ? vi_load(p->scale[u][dual ? half : 0] + r + v * VR) : vi_set16(1);
             }
             UNROLL
             for (size_t t = 0; t < S; t++) {
@@ -449,10 +508,10 @@ INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const 
                 UNROLL
                 for (int v = 0; v < V; v++) {
                     const vi pr = vi_maddubs(wa[v], bytes8 ? vi_sign8(a, w[v]) : a);
-                    add_pairs(&isum[t][v], &isum16[t][v], pr, c, sums, chain, use_offset);
+                    add_pairs(&isum[t][v], &isum16[t][v], pr, by[v], c, sums, stepped ? 8 : chain, use_offset);
                 }
             }
-            if (c % chain != chain - 1)
+            if (stepped || c % chain != chain - 1)
                 continue;
             UNROLL
             for (size_t v = 0; v < V; v++)
@@ -470,31 +529,28 @@ INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const 
         for (size_t t = 0; t < S; t++) {
             const vf d = vf_bcast(QRL_QACT_D(tile, T) + 4 * (t0 + t));
             UNROLL
-            for (size_t v = 0; v < V; v++)
-                y[t][v] = vf_fma(y[t][v], d, vf_load(acc_out + t * ld + v * VR));
-        }
-        UNROLL
-        for (int half = 0; half <= dual; half++) {
-            if (!has_min)
-                continue;
-            UNROLL
-            for (size_t v = 0; v < V; v++)
-                s[v] = vf_load(p->min[u][half] + r + v * VR);
-            UNROLL
-            for (size_t t = 0; t < S; t++) {
-                const vf sum = vf_bcast(QRL_QACT_S(tile, T, dual + half) + 4 * (t0 + t));
-                UNROLL
-                for (int v = 0; v < V; v++)
-                    y[t][v] = vf_fnma(s[v], sum, y[t][v]);
+            for (size_t v = 0; v < V; v++) {
+                if (stepped)
+                    part[t][v] = vf_fma(vf_cvt(isum[t][v]), d, part[t][v]);
+                else
+                    y[t][v] = vf_fma(y[t][v], d, vf_load(acc + t * ld + v * VR));
             }
         }
+        if (stepped)
+            continue;
+        UNROLL
+        for (size_t v = 0; has_min && v < V; v++)
+            s[v] = vf_load(p->min[u][0] + r + v * VR);
         UNROLL
         for (size_t t = 0; t < S; t++) {
+            const vf sum = vf_bcast(QRL_QACT_S(tile, T, 0) + 4 * (t0 + t));
             UNROLL
             for (size_t v = 0; v < V; v++)
-                vf_store(acc_out + t * ld + v * VR, y[t][v]);
+                vf_store(acc + t * ld + v * VR, has_min ? vf_fnma(s[v], sum, y[t][v]) : y[t][v]);
         }
     }
+    if (stepped)
+        add_superblock(head, p, n_units, first_unit, t0, S, r, V, part[0], acc_out, ld, first);
 }
 
 INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const qrl_panel *p, size_t n,

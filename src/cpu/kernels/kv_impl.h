@@ -37,7 +37,7 @@ static void KERNEL(unpack_f16)(const uint16_t *from, size_t n, float *out) {
 #ifdef HAVE_VECTORS
 /* VR integers, one from each byte or (both) two, by their scales. */
 static inline vf KERNEL(scaled4)(const uint8_t *q, int high, vf scale) {
-    return vf_mul(vf_sub(vf_nibble(q, high), vf_set(8.0f)), scale);
+    return vf_mul(vf_sub(vf_cvt(vi_nibble(q, high)), vf_set(8.0f)), scale);
 }
 static inline vf KERNEL(both4)(const uint8_t *q, vf scale) {
     return vf_mul(vf_sub(vf_nibbles(q), vf_set(8.0f)), scale);

@@ -85,16 +85,16 @@ static inline void vf_to_f16(vf v, void *p) {
 static inline vf vf_bf16(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16));
 }
-static inline vf vf_u8(const void *p) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p)));
+/* A byte a lane. */
+static inline vi vi_u8(const void *p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(p));
 }
-static inline vf vf_s8(const void *p) {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p)));
+static inline vi vi_s8(const void *p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
 }
-/* Low and high nibbles of bytes, as floats. */
-static inline vf vf_nibble(const void *p, int high) {
-    const __m256i v = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p));
-    return _mm256_cvtepi32_ps(high ? _mm256_srli_epi32(v, 4) : _mm256_and_si256(v, _mm256_set1_epi32(15)));
+/* Low or high nibble of a byte. */
+static inline vi vi_nibble(const void *p, int high) {
+    return high ? _mm256_srli_epi32(vi_u8(p), 4) : vi_and(vi_u8(p), vi_set32(15));
 }
 /* The nibbles of bytes one after the other, low ones first. */
 static inline vf vf_nibbles(const void *p) {

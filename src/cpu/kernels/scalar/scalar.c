@@ -44,36 +44,41 @@ static float act_float(const unsigned char *p) {
     return f;
 }
 
-/* Float weights: one chain of fma along k. Quantized weights: exact integer sums of a unit's halves,
- * then float operations in the order below, units ascending. */
+static float dot_floats(qrl_type type, const unsigned char *row, size_t n, const float *x) {
+    float acc = 0.0f;
+    for (size_t i = 0; i < n; i++)
+        acc = __builtin_fmaf(load_float(type, row, i), x[i], acc);
+    return acc;
+}
+
+/* Float weights: one chain of fma along k. Quantized weights: exact integer sums of a unit's halves, then float
+ * operations in the order below, units ascending. Those of a block of a stepped type make a chain of their own. */
 float qrl_dot_reference(qrl_type type, const unsigned char *row, size_t n, const void *act) {
     const qrl_traits *t = qrl_quant_traits(type);
-    float acc = 0.0f;
-    if (t->scales == 0) {
-        const float *x = act;
-        for (size_t i = 0; i < n; i++)
-            acc = __builtin_fmaf(load_float(type, row, i), x[i], acc);
-        return acc;
-    }
+    if (t->scales == 0)
+        return dot_floats(type, row, n, act);
+    const size_t block_units = t->block_values / QRL_UNIT;
     const unsigned char *unit = act;
+    float acc = 0.0f, part = 0.0f;
     for (size_t u = 0; u < n / QRL_UNIT; u++, unit += QRL_QACT_BYTES(1)) {
         qrl_qunit w;
         t->unpack(row, u, &w);
         const int8_t *a = (const int8_t *)unit;
+        const float d = act_float(QRL_QACT_D(unit, 1));
         int32_t sum[2] = {0, 0};
         for (int i = 0; i < QRL_UNIT; i++)
             sum[i / 16] += w.q[i] * a[i];
-        float y;
-        if (t->scales == 1)
-            y = (float)(sum[0] + sum[1]) * w.scale[0];
+        if (t->stepped)
+            part = __builtin_fmaf((float)(sum[0] * w.step[0] + sum[1] * w.step[1]), d, part);
+        else if (t->scales == 1)
+            acc = __builtin_fmaf((float)(sum[0] + sum[1]) * w.scale[0], d, acc);
         else
-            y = __builtin_fmaf((float)sum[1], w.scale[1], (float)sum[0] * w.scale[0]);
-        acc = __builtin_fmaf(y, act_float(QRL_QACT_D(unit, 1)), acc);
-        if (t->has_min && t->scales == 1)
-            acc = __builtin_fmaf(-w.min[0], act_float(QRL_QACT_S(unit, 1, 0)), acc);
-        else if (t->has_min) {
-            acc = __builtin_fmaf(-w.min[0], act_float(QRL_QACT_S(unit, 1, 1)), acc);
-            acc = __builtin_fmaf(-w.min[1], act_float(QRL_QACT_S(unit, 1, 2)), acc);
+            acc = __builtin_fmaf(__builtin_fmaf((float)sum[1], w.scale[1], (float)sum[0] * w.scale[0]), d, acc);
+        for (int i = 0; t->has_min && i < t->scales; i++)
+            acc = __builtin_fmaf(-w.min[i], act_float(QRL_QACT_S(unit, 1, t->scales - 1 + i)), acc);
+        if (t->stepped && (u + 1) % block_units == 0) {
+            acc = __builtin_fmaf(part, w.super, acc);
+            part = 0.0f;
         }
     }
     return acc;
