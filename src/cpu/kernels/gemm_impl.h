@@ -49,12 +49,18 @@ INLINE vi chunk(int planes, int lut, vi table, const unsigned char *unit, size_t
     return u;
 }
 
-/* An integer scale as the products take it: twice as 16 bits where these are madd16, else as a float. */
-INLINE vf step_of(vi step) {
-    return HAVE_DPBUSD ? vf_cvt(step) : vf_bits(vi_or(vi_and(step, vi_set32(0xffff)), vi_sll32(step, 16)));
+/* Integer scales as the products take them: twice as 16 bits where these are madd16, else as floats. */
+INLINE vf steps_u8(const unsigned char *p) {
+    return HAVE_DPBUSD ? vf_cvt(vi_u8(p)) : vf_bits(vi_twice_u8(p));
+}
+INLINE vf steps_s8(const unsigned char *p) {
+    return HAVE_DPBUSD ? vf_cvt(vi_s8(p)) : vf_bits(vi_twice_s8(p));
+}
+INLINE vf steps_nibble(const unsigned char *p) {
+    return HAVE_DPBUSD ? vf_cvt(vi_nibble(p, 0)) : vf_bits(vi_and(vi_twice_u8(p), vi_set16(15)));
 }
 
-/* Scales (of stepped types the integers, see step_of) and minima of unit u of a superblock, for rows from r on. */
+/* Scales (of stepped types the integers, see above) and minima of unit u of a superblock, for rows from r on. */
 INLINE void scales(qrl_head head, const unsigned char *p, size_t u, size_t r, vf d, vf dmin, vf *s, vf *m) {
     enum { G = QRL_GROUP };
     switch (head) {
@@ -69,21 +75,21 @@ INLINE void scales(qrl_head head, const unsigned char *p, size_t u, size_t r, vf
         s[0] = vf_e8(p + r);
         return;
     case QRL_HEAD_KM:
-        s[0] = step_of(vi_u8(p + 4 * G + u * G + r));
+        s[0] = steps_u8(p + 4 * G + u * G + r);
         m[0] = vf_mul(dmin, vf_cvt(vi_u8(p + 12 * G + u * G + r)));
         return;
     case QRL_HEAD_KM16:
         for (size_t i = 0; i < 2; i++) {
-            s[i] = step_of(vi_nibble(p + 4 * G + (2 * u + i) * G + r, 0));
+            s[i] = steps_nibble(p + 4 * G + (2 * u + i) * G + r);
             m[i] = vf_mul(dmin, vf_cvt(vi_nibble(p + 4 * G + (2 * u + i) * G + r, 1)));
         }
         return;
     case QRL_HEAD_K:
-        s[0] = step_of(vi_s8(p + 2 * G + u * G + r));
+        s[0] = steps_s8(p + 2 * G + u * G + r);
         return;
     case QRL_HEAD_K16:
         for (size_t i = 0; i < 2; i++)
-            s[i] = step_of(vi_s8(p + 2 * G + (2 * u + i) * G + r));
+            s[i] = steps_s8(p + 2 * G + (2 * u + i) * G + r);
         return;
     case QRL_HEAD_F32:
         s[0] = vf_load(p + 4 * r);

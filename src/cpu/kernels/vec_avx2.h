@@ -92,6 +92,20 @@ static inline vi vi_u8(const void *p) {
 static inline vi vi_s8(const void *p) {
     return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
 }
+/* A byte a lane, twice: in the low bytes of 16 bits, or in the high ones. */
+static inline vi vi_twice(const void *p, int high) {
+    const vi low = _mm256_set_epi64x((long long)0xff07ff07ff06ff06, (long long)0xff05ff05ff04ff04,
+                                     (long long)0xff03ff03ff02ff02, (long long)0xff01ff01ff00ff00);
+    return _mm256_shuffle_epi8(_mm256_broadcastq_epi64(_mm_loadl_epi64(p)),
+                               high ? vi_or(vi_sll16(low, 8), vi_set16(255)) : low);
+}
+/* A byte a lane, twice as 16 bits. */
+static inline vi vi_twice_u8(const void *p) {
+    return vi_twice(p, 0);
+}
+static inline vi vi_twice_s8(const void *p) {
+    return vi_sra16(vi_twice(p, 1), 8);
+}
 /* Low or high nibble of a byte. */
 static inline vi vi_nibble(const void *p, int high) {
     return high ? _mm256_srli_epi32(vi_u8(p), 4) : vi_and(vi_u8(p), vi_set32(15));

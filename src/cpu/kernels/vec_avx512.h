@@ -114,6 +114,13 @@ static inline vi vi_u8(const void *p) {
 static inline vi vi_s8(const void *p) {
     return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
 }
+/* A byte a lane, twice as 16 bits. */
+static inline vi vi_twice_u8(const void *p) {
+    return vi_or(vi_u8(p), vi_sll32(vi_u8(p), 16));
+}
+static inline vi vi_twice_s8(const void *p) {
+    return vi_sra16(vi_sll16(vi_twice_u8(p), 8), 8);
+}
 /* Low or high nibble of a byte. */
 static inline vi vi_nibble(const void *p, int high) {
     return high ? _mm512_srli_epi32(vi_u8(p), 4) : vi_and(vi_u8(p), vi_set32(15));
