@@ -20,6 +20,13 @@ endif()
 add_test(NAME check_layers COMMAND Python3::Interpreter -B ${CMAKE_CURRENT_SOURCE_DIR}/tools/check_layers --self-test)
 add_test(NAME type_lines COMMAND Python3::Interpreter -B ${CMAKE_CURRENT_SOURCE_DIR}/tools/type_lines --check)
 
+# Tests of minutes begin first, or they would be what is waited for.
+foreach(t test_identity test_arch server_same cli_logits test_engine cli_quantize cli_run server_faults)
+  if(TEST ${t})
+    set_property(TEST ${t} PROPERTY COST 100)
+  endif()
+endforeach()
+
 # The label "threads": what runs more than one, for ThreadSanitizer (.ci/run).
 get_property(all DIRECTORY PROPERTY TESTS)
 foreach(t ${all})

@@ -383,7 +383,7 @@ INLINE vi panel_chunk(const qrl_panel *p, size_t u, size_t row, int c) {
  *
  * A sum begins at MAGIC, whose bits are those of the float 1.5 * 2^23: as a float it then reads MAGIC_FLOAT +
  * sum, exactly. float(sum) * scale is one fma of that with base = -MAGIC_FLOAT * scale, where this product is
- * exact: for scales that are an f16 times a small integer. Else MAGIC_FLOAT is subtracted. */
+ * exact: for scales that are an f16 or a small integer. Else MAGIC_FLOAT is subtracted. */
 INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n_units, const unsigned char *tile,
                          const unsigned char *next, size_t t0, size_t r, float *acc_out, size_t ld, bool first) {
     enum { V = 2, S = PRODUCT_TILE, T = TILE };

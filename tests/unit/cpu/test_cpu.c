@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "cpu/cpu.h"
 #include "cpu/pack.h"
+#include "quant/blocks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -37,6 +38,73 @@ static float *run_linear(qrl_isa isa, int threads, qrl_type type, const unsigned
     qrl_cpu_ops.weight_destroy(b, w);
     qrl_cpu_ops.destroy(b);
     return out;
+}
+
+/* Integers as large as they get, of types whose scales are integers: their sums are exact in floats, and the same
+ * everywhere. */
+static void large_integers_are_exact(void **state) {
+    (void)state;
+    enum { N_IN = 256, N_OUT = 33 };
+#define AT(type, member) offsetof(qrl_block_##type, member)
+    static const struct {
+        qrl_type type;
+        size_t d, min, scales, scale_bytes; /* in a block; min 0: none */
+    } types[] = {
+        {QRL_Q2_K, AT(Q2_K, d), AT(Q2_K, dmin), AT(Q2_K, scales), 16},
+        {QRL_Q3_K, AT(Q3_K, d), 0, AT(Q3_K, scales), 12},
+        {QRL_Q4_K, AT(Q4_K, d), AT(Q4_K, dmin), AT(Q4_K, scales), 12},
+        {QRL_Q5_K, AT(Q5_K, d), AT(Q5_K, dmin), AT(Q5_K, scales), 12},
+        {QRL_Q6_K, AT(Q6_K, d), 0, AT(Q6_K, scales), 16},
+        {QRL_IQ4_XS, AT(IQ4_XS, d), 0, AT(IQ4_XS, scales_h), 6},
+    };
+#undef AT
+    static const unsigned char quants[] = {0, 255, 15, 240, 0x88}, scales[] = {0, 255, 128, 127}, one[] = {0, 0x3c};
+    size_t stepped = 0;
+    for (qrl_type type = 0; type < QRL_TYPE_COUNT; type++)
+        stepped += qrl_quant_traits(type)->stepped;
+    assert_int_equal(stepped, sizeof types / sizeof *types);
+    int32_t largest = 0;
+    for (size_t i = 0; i < sizeof types / sizeof *types * sizeof quants * sizeof scales * 2; i++) {
+        const size_t t = i / 2 / sizeof scales / sizeof quants;
+        const qrl_traits *traits = qrl_quant_traits(types[t].type);
+        unsigned char block[256], data[N_OUT * sizeof block];
+        memset(block, quants[i / 2 / sizeof scales % sizeof quants], traits->block_bytes);
+        memset(block + types[t].scales, scales[i / 2 % sizeof scales], types[t].scale_bytes);
+        memcpy(block + types[t].d, one, 2);
+        if (types[t].min)
+            memcpy(block + types[t].min, one, 2);
+        for (size_t r = 0; r < N_OUT; r++)
+            memcpy(data + r * traits->block_bytes, block, traits->block_bytes);
+        const float sign = i % 2 ? -1.0f : 1.0f;
+        float x[16 * N_IN];
+        for (size_t k = 0; k < 16 * N_IN; k++)
+            x[k] = sign * 127.0f; /* d = 1 */
+        double want = 0;
+        for (size_t u = 0; u < N_IN / QRL_UNIT; u++) {
+            qrl_qunit w;
+            int32_t sum = 0;
+            traits->unpack(block, u, &w);
+            for (size_t k = 0; k < QRL_UNIT; k++) {
+                sum += 127 * w.q[k] * w.step[k / 16];
+                want -= (double)sign * 127.0 * (double)w.min[k / 16];
+            }
+            assert_true((int32_t)(float)sum == sum);
+            want += (double)sign * sum;
+            largest = abs(sum) > largest ? abs(sum) : largest;
+        }
+        float spec = NAN;
+        for (qrl_isa isa = QRL_ISA_SCALAR; isa <= qrl_isa_best(); isa++)
+            for (size_t n = 1; n <= 16; n += 15) {
+                float *out = run_linear(isa, 1, types[t].type, data, N_OUT, N_IN, x, NULL, n, false);
+                spec = isa == QRL_ISA_SCALAR ? out[0] : spec;
+                for (size_t j = 0; j < n * N_OUT; j++)
+                    if (!(fabs((double)out[j] - want) <= 1e-6 * fabs(want)) || memcmp(&out[j], &spec, sizeof spec) != 0)
+                        fail_msg("%s, %s, %zu rows: %.9g, not %.9g", traits->name, qrl_isa_name(isa), n, (double)out[j],
+                                 want);
+                free(out);
+            }
+    }
+    assert_int_equal(largest, 2 * 128 * 16 * 32 * 127);
 }
 
 static void same_everywhere(bool fine) {
@@ -303,6 +371,7 @@ static void rope_turns(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_is_the_same_everywhere),
+        cmocka_unit_test(large_integers_are_exact),
         cmocka_unit_test(a_fine_product_is_the_same_everywhere),
         cmocka_unit_test(a_fine_product_has_two_terms),
         cmocka_unit_test(linear_is_right),
