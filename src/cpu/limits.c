@@ -22,7 +22,7 @@ struct limit_job {
     uint64_t (*macs)(uint64_t n, float *sink); /* NULL: limit_int8 with `sums` */
     int sums;
     void (*read)(const unsigned char *data, size_t n, float *sink);
-    const unsigned char *data;
+    unsigned char *data;
     uint64_t done[QRL_MAX_THREADS];
 };
 
@@ -31,6 +31,13 @@ static void macs_task(void *context, size_t task, int thread) {
     struct limit_job *j = context;
     float sink[QRL_GROUP];
     j->done[task] = j->macs ? j->macs(ROUNDS, sink) : j->kernels->limit_int8(ROUNDS, j->sums, sink);
+}
+
+/* Pages of their own: untouched ones would all be one zero page. */
+static void touch_task(void *context, size_t task, int thread) {
+    (void)thread;
+    struct limit_job *j = context;
+    memset(j->data + task * READ_PIECE, 1, READ_PIECE);
 }
 
 static void read_task(void *context, size_t task, int thread) {
@@ -85,7 +92,6 @@ qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, const uint64
     qrl_pool *pool;
     const qrl_status status = qrl_pool_create(params->n_threads, &pool, err);
     if (status == QRL_OK) {
-        memset(data, 1, bytes); /* pages of their own: untouched ones would all be one zero page */
         out->int8_macs = int8_limit(pool, k, macs);
         out->f32_macs = best_macs(pool, (struct limit_job){.macs = k->limit_f32});
         if (k->limit_bf16)
@@ -93,6 +99,7 @@ qrl_status qrl_cpu_measure_limits(const qrl_backend_params *params, const uint64
         if (k->limit_tiles)
             out->tile_macs = best_macs(pool, (struct limit_job){.macs = k->limit_tiles});
         struct limit_job job = {.read = k->limit_read, .data = data};
+        qrl_pool_run(pool, pieces, touch_task, &job);
         for (int i = 0; i < REPEATS; i++) {
             const double start = qrl_now();
             qrl_pool_run(pool, pieces, read_task, &job);
