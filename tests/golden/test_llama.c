@@ -35,12 +35,12 @@ static const quantized_case quantized_cases[] = {
     {"llama-Q4_0", 1.1, 6.038e-04, false},     {"llama-Q4_1", 1.1, 6.042e-04, false},
     {"llama-Q5_0", 1.1, 5.701e-04, false},     {"llama-Q5_1", 1.1, 5.995e-04, false},
     {"llama-Q8_0", 1.1, 6.110e-04, true},      {"llama-Q2_K", 0.6, 5.813e-04, false},
-    {"llama-Q3_K_M", 0.6, 6.212e-04, true},    {"llama-Q4_K_M", 0.6, 5.997e-04, true},
-    {"llama-Q5_K_M", 0.6, 5.911e-04, false},   {"llama-Q6_K", 0.6, 6.606e-04, false},
-    {"llama-IQ4_NL", 1.1, 6.643e-04, false},   {"llama-IQ4_XS", 0.6, 6.648e-04, true},
+    {"llama-Q3_K_M", 0.6, 6.212e-04, true},    {"llama-Q4_K_M", 0.6, 5.991e-04, true},
+    {"llama-Q5_K_M", 0.6, 5.914e-04, false},   {"llama-Q6_K", 0.6, 6.617e-04, false},
+    {"llama-IQ4_NL", 1.1, 6.643e-04, false},   {"llama-IQ4_XS", 0.6, 6.654e-04, true},
     {"llama-IQ3_S", 1.1, 7.076e-04, false},    {"llama-TQ1_0", 1.1, 5.630e-04, false},
     {"llama-TQ2_0", 1.1, 5.630e-04, false},    {"qwen3moe-Q8_0", 1.1, 2.762e-04, false},
-    {"qwen3moe-Q4_K_M", 0.6, 2.745e-04, true}, {"qwen3moe-Q3_K_M", 0.6, 2.787e-04, false},
+    {"qwen3moe-Q4_K_M", 0.6, 2.775e-04, true}, {"qwen3moe-Q3_K_M", 0.6, 2.748e-04, false},
     {"gpt-oss-Q8_0", 1.1, 3.574e-04, false},   {"gpt-oss-MXFP4_MOE", 0.6, 3.306e-04, true},
 };
 enum { N_QUANTIZED = sizeof quantized_cases / sizeof *quantized_cases };

@@ -87,7 +87,8 @@ INLINE void multiply_step(tile_walk *w, int odd) {
     multiply(odd);
 }
 
-/* A unit's sums by 16 rows of weights from r on, with their scales to acc; has_min: here and now. */
+/* A unit's sums by 16 rows of weights from r on, with their scales to acc, and where has_min its minima (those of
+ * stepped types come at the superblock's end, see add_superblock). */
 INLINE void weigh_sums(int has_min, int half_d, const qrl_panel *p, size_t u, size_t r, const unsigned char *unit,
                        int32_t (*sums)[QRL_GROUP], vf *acc) {
     const vf scale = vf_load(p->scale[u][0] + r), base = vf_load(p->base[u] + r), min = vf_load(p->min[u][0] + r);

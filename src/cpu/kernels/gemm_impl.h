@@ -168,7 +168,8 @@ INLINE void add_pairs(vi *sum, vi *sum16, vi pairs, vi by, int c, int sums, int 
  * Without VNNI the products of bytes are summed in 16 bits as long as the result fits: `sums` chunks of 2
  * products. Where weights have an offset its part is there from the start, so that what counts is the
  * weights' magnitude (what overflows on the way comes back). Bytes above 127 take the sign trick instead,
- * in which the weight's sign moves to the activation. */
+ * in which the weight's sign moves to the activation. Integer scales (stepped types) are what the sums are multiplied
+ * by on their way to 32 bits; a superblock's units then have sums of floats of their own. */
 INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units, int T, int V,
                       const unsigned char *group, size_t n_units, qrl_ahead ahead, const unsigned char *tile,
                       float *out, size_t out_stride, size_t r) {
@@ -335,7 +336,8 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
 }
 
 /* The end of a superblock of a stepped type, for S rows of a tile (from row t0 on) by V vectors of rows (from row r of
- * the panel on): its minima to acc, then the sums of its units by its scale. */
+ * the panel on): its minima to acc_out, then the sums of its units by its scale. n_units is QRL_PANEL_UNITS, but as a
+ * constant it would unroll the minima into hundreds of instructions. */
 INLINE void add_superblock(qrl_head head, const qrl_panel *p, size_t n_units, const unsigned char *tile, size_t t0,
                            size_t S, size_t r, size_t V, const vf *sums, float *acc_out, size_t ld, bool first) {
     enum { MOST = 8 };
@@ -465,7 +467,8 @@ INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n
 }
 
 /* The same without VNNI. Registers are for the sums in 16 bits: those in float stay in memory, and the end of a unit
- * goes step by step for all of them, so that as few instructions as possible wait for others. */
+ * goes step by step for all of them, so that as few instructions as possible wait for others. Of a stepped type the
+ * panel is a superblock: its integer scales widen the sums, and the rest is done once behind the units. */
 INLINE void product_pairs(int planes, int offset, int lut, qrl_head head, const qrl_panel *p, size_t n_units,
                           const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc_out,
                           size_t ld, bool first) {
