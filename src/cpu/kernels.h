@@ -60,8 +60,9 @@ typedef struct qrl_panel {
                        [QRL_GROUP * QRL_UNIT];          /* [unit][group]: chunks as in pack.h, a byte a value */
         float values[QRL_PANEL_VALUES][QRL_PANEL_ROWS]; /* float types */
     };
-    /* of a unit's halves; of stepped types, whose superblocks are QRL_PANEL_UNITS, the steps: as floats, or where
-     * products of 4 bytes are not one instruction as integers of 16 bits, twice */
+    /* of a unit's halves; of stepped types, whose superblocks are QRL_PANEL_UNITS, the steps, unless the bytes are
+     * multiplied by them already: as floats, or where products of 4 bytes are not one instruction as integers of 16
+     * bits, twice */
     float scale[QRL_PANEL_UNITS][2][QRL_PANEL_ROWS];
     float super[QRL_PANEL_ROWS]; /* scale of a superblock, of stepped types */
     float min[QRL_PANEL_UNITS][2][QRL_PANEL_ROWS];

@@ -34,11 +34,14 @@
         return result;                                                                                                 \
     }
 EMULATE_LANES(emulate_cvtepi32_ps, __m512, float, __m512i, int32_t, 16, (float)in[i])
+EMULATE_LANES(emulate_cvtps_epi32, __m512i, int32_t, __m512, float, 16, (int32_t)in[i]) /* of integers */
 EMULATE_LANES(emulate_cvtepu16_epi32, __m512i, int32_t, __m256i, uint16_t, 16, in[i])
 EMULATE_LANES(emulate_cvtepu8_epi32, __m512i, int32_t, __m128i, uint8_t, 16, in[i])
 EMULATE_LANES(emulate_cvtepi8_epi32, __m512i, int32_t, __m128i, int8_t, 16, in[i])
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps emulate_cvtepi32_ps
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32 emulate_cvtps_epi32
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 emulate_cvtepu16_epi32
 #undef _mm512_cvtepu8_epi32

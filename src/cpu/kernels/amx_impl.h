@@ -4,8 +4,8 @@
  *
  * No step waits for the one before: while unit k is multiplied, k + 1 is loaded, the sums of k - 1 are stored, and
  * those of k - 2 are weighed. Registers 0 and 1 hold sums, 4 and 5 activations and weights, 6 and 7 the next ones. Sums
- * begin at MAGIC, so that as floats they read MAGIC_FLOAT + sum (gemm_impl.h); the panel's bytes are signed, and
- * nothing has to be made up for. */
+ * begin at MAGIC, so that as floats they read MAGIC_FLOAT + sum, or MAGIC_FLOAT - sum of what is negated (gemm_impl.h);
+ * the panel's bytes are signed, and nothing has to be made up for. */
 enum { TILE_BYTES = QRL_QACT_BYTES(TILE), PANEL_HALF = QRL_GROUP * QRL_UNIT };
 
 static void begin_tiles(void) {
@@ -89,26 +89,28 @@ INLINE void multiply_step(tile_walk *w, int odd) {
 
 /* A unit's sums by 16 rows of weights from r on, with their scales to acc, and where has_min its minima (those of
  * stepped types come at the superblock's end, see add_superblock). */
-INLINE void weigh_sums(int has_min, int half_d, const qrl_panel *p, size_t u, size_t r, const unsigned char *unit,
+INLINE void weigh_sums(int planes, qrl_head head, const qrl_panel *p, size_t u, size_t r, const unsigned char *unit,
                        int32_t (*sums)[QRL_GROUP], vf *acc) {
+    const int whole = multiplied(planes, head), half_d = qrl_head_f16(head);
+    const int has_min = qrl_head_has_min(head) && !qrl_head_stepped(head);
+    const vf magic = vf_set(MAGIC_FLOAT);
     const vf scale = vf_load(p->scale[u][0] + r), base = vf_load(p->base[u] + r), min = vf_load(p->min[u][0] + r);
     UNROLL
     for (size_t t = 0; t < TILE; t++) {
         const vf sum = vf_load((const float *)(const void *)sums[t]);
-        const vf y = half_d ? vf_fma(sum, scale, base) : vf_mul(vf_sub(sum, vf_set(MAGIC_FLOAT)), scale);
+        const vf y = whole ? vf_sub(magic, sum) : half_d ? vf_fma(sum, scale, base) : vf_mul(vf_sub(sum, magic), scale);
         acc[t] = vf_fma(y, vf_bcast(QRL_QACT_D(unit, TILE) + 4 * t), acc[t]);
         if (has_min)
             acc[t] = vf_fnma(min, vf_bcast(QRL_QACT_S(unit, TILE, 0) + 4 * t), acc[t]);
     }
 }
 
-/* A panel of one scale a unit by a tile: as qrl_product_fn. */
-INLINE void product_by_tiles(qrl_head head, const qrl_panel *p, size_t n, const unsigned char *tile,
+/* A panel of one sum a unit by a tile: as qrl_product_fn. */
+INLINE void product_by_tiles(int planes, qrl_head head, const qrl_panel *p, size_t n, const unsigned char *tile,
                              const unsigned char *next, float *acc_out, size_t ld, bool first) {
     /* what a unit of the next tile is asked for: its values, their scales and where it matters their sums */
     enum { WANTED = TILE * (QRL_UNIT + 8) };
-    const int stepped = qrl_head_stepped(head), has_min = qrl_head_has_min(head) && !stepped;
-    const int half_d = qrl_head_f16(head);
+    const int stepped = qrl_head_stepped(head);
     const unsigned char *panel = p->q[0][0];
     const size_t end = (n + 1) / 2 * 4;
     tile_walk w = {tile, panel, tile, panel, n, 0};
@@ -135,7 +137,7 @@ INLINE void product_by_tiles(qrl_head head, const qrl_panel *p, size_t n, const 
                 for (size_t b = 0; b < WANTED; b += 64)
                     __builtin_prefetch(next + (u + odd) * TILE_BYTES + b);
                 if (u + odd < n)
-                    weigh_sums(has_min, half_d, p, u + odd, r, tile + (u + odd) * TILE_BYTES, sums[odd], acc);
+                    weigh_sums(planes, head, p, u + odd, r, tile + (u + odd) * TILE_BYTES, sums[odd], acc);
             }
         }
         OPAQUE(ld);

@@ -105,10 +105,16 @@ INLINE unsigned log2_of(int v) {
     return 31u - (unsigned)__builtin_clz((unsigned)v | 1u);
 }
 
-/* Tile registers multiply panels of one scale a unit. With two their sums would be twice as many, and VNNI is faster.
+/* Panels of these stepped types hold values times steps, negated, so that a unit is one sum and needs no scale. Where
+ * sums of 16 bits are multiplied by the steps on their way to 32, there is nothing to be saved. */
+INLINE int multiplied(int planes, qrl_head head) {
+    return HAVE_DPBUSD && qrl_head_stepped(head) && qrl_steps_fit(planes, head);
+}
+
+/* Tile registers multiply panels of one sum a unit. With two there would be twice as many to scale, and VNNI is faster.
  */
-INLINE int by_tiles(qrl_head head) {
-    return HAVE_TILES && !qrl_head_dual(head);
+INLINE int by_tiles(int planes, qrl_head head) {
+    return HAVE_TILES && (!qrl_head_dual(head) || multiplied(planes, head));
 }
 
 /* What the values of a table are stored with where few rows meet them: nothing where the sign trick is to meet signed
@@ -287,6 +293,15 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
 
 /* ---- panels ---- */
 
+/* Bytes u, of which `offset` is to be taken, times the integers s of their lanes, from `base`: base - (u - offset) s.
+ */
+INLINE vi multiply_bytes(vi u, int offset, vf s, int base) {
+    const vi i = vi_cvt(s), by = vi_or(vi_and(i, vi_set32(0xffff)), vi_sll32(i, 16)), low = vi_set16(255);
+    const vi from = vi_add16(vi_set16((short)base), vi_mul16(by, vi_set16((short)offset)));
+    const vi even = vi_sub16(from, vi_mul16(vi_and(u, low), by)), odd = vi_sub16(from, vi_mul16(vi_srl16(u, 8), by));
+    return vi_or(vi_and(even, low), vi_sll16(odd, 8));
+}
+
 /* Units [first, first + n) of a group into half `half` of a panel. Offsets become the one that the activations' n is
  * made for, and nothing for tile registers and the sign trick, which have products of signed bytes. */
 INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int units, const unsigned char *group,
@@ -295,8 +310,9 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
     const int has_min = qrl_head_has_min(head);
     const int half_d = qrl_head_f16(head), stepped = qrl_head_stepped(head);
     const size_t unit_bytes = qrl_planes_bytes(planes), head_bytes = qrl_head_bytes(head);
-    const int stored = lut == QRL_LUT_NONE ? offset : by_tiles(head) ? 0 : table_offset(offset);
-    const int wanted = by_tiles(head) || (!HAVE_DPBUSD && offset == 128) ? 0 : panel_offset(offset, dual);
+    const bool whole = multiplied(planes, head), tiles = by_tiles(planes, head);
+    const int stored = lut == QRL_LUT_NONE ? offset : tiles ? 0 : table_offset(offset);
+    const int wanted = tiles || (!HAVE_DPBUSD && offset == 128) ? 0 : panel_offset(whole ? 128 : offset, dual);
     const vi table = lut == QRL_LUT_NONE ? vi_zero() : vi_add8(vi_lut(lut_values[lut]), vi_set8((char)stored));
     group += first / (size_t)units * (head_bytes + (size_t)units * unit_bytes);
     for (size_t u = 0; u < n; u++) {
@@ -311,13 +327,14 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
                     dmin = vf_f16(group + 32 + 2 * r);
             }
             scales(head, group, in, r, d, dmin, s, m);
-            vf_store(out->scale[u][0] + row, s[0]);
             if (stepped)
                 vf_store(out->super + row, d);
-            if (HAVE_DPBUSD && half_d)
-                vf_store(out->base[u] + row, vf_mul(s[0], vf_set(-MAGIC_FLOAT)));
-            if (dual)
+            if (!whole)
+                vf_store(out->scale[u][0] + row, s[0]);
+            if (!whole && dual)
                 vf_store(out->scale[u][1] + row, s[1]);
+            if (!whole && HAVE_DPBUSD && half_d)
+                vf_store(out->base[u] + row, vf_mul(s[0], vf_set(-MAGIC_FLOAT)));
             if (has_min)
                 vf_store(out->min[u][0] + row, m[0]);
             if (has_min && dual)
@@ -325,7 +342,9 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
             UNROLL
             for (int c = 0; c < 8; c++) {
                 vi w = chunk(planes, lut, table, unit, 4 * r, c);
-                if (wanted != stored)
+                if (whole)
+                    w = multiply_bytes(w, stored, s[c / 4], wanted);
+                else if (wanted != stored)
                     w = vi_add8(w, vi_set8((char)(wanted - stored)));
                 vi_store(out->q[u][half] + 64 * c + 4 * r, w);
             }
@@ -385,11 +404,13 @@ INLINE vi panel_chunk(const qrl_panel *p, size_t u, size_t row, int c) {
  *
  * A sum begins at MAGIC, whose bits are those of the float 1.5 * 2^23: as a float it then reads MAGIC_FLOAT +
  * sum, exactly. float(sum) * scale is one fma of that with base = -MAGIC_FLOAT * scale, where this product is
- * exact: for scales that are an f16 or a small integer. Else MAGIC_FLOAT is subtracted. */
-INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n_units, const unsigned char *tile,
-                         const unsigned char *next, size_t t0, size_t r, float *acc_out, size_t ld, bool first) {
+ * exact: for scales that are an f16 or a small integer. Else MAGIC_FLOAT is subtracted. Of values times steps, negated,
+ * the sum is by how much the float falls short of it. */
+INLINE void product_dots(int planes, int offset, qrl_head head, const qrl_panel *p, size_t n_units,
+                         const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc_out,
+                         size_t ld, bool first) {
     enum { V = 2, S = PRODUCT_TILE, T = TILE };
-    const int dual = qrl_head_dual(head);
+    const int whole = multiplied(planes, head), dual = qrl_head_dual(head) && !whole;
     const int has_min = qrl_head_has_min(head);
     const int half_d = qrl_head_f16(head), stepped = qrl_head_stepped(head);
     const unsigned char *const first_unit = tile;
@@ -411,7 +432,7 @@ INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n
                 UNROLL
             for (int t = 0; t < S; t++) {
                 const unsigned char *n = QRL_QACT_N(tile, T, dual ? 1 + half : 0) + 4 * (t0 + (size_t)t);
-                const vi start = offset ? vi_bcast32(n) : vi_set32(MAGIC);
+                const vi start = offset || whole ? vi_bcast32(n) : vi_set32(MAGIC);
                 UNROLL
                 for (int v = 0; v < V; v++)
                     isum[t][v] = start;
@@ -432,6 +453,10 @@ INLINE void product_dots(int offset, qrl_head head, const qrl_panel *p, size_t n
             for (int t = 0; t < S; t++) {
                 UNROLL
                 for (int v = 0; v < V; v++) {
+                    if (whole) {
+                        y[t][v] = vf_sub(vf_set(MAGIC_FLOAT), vf_bits(isum[t][v]));
+                        continue;
+                    }
                     const vf s = vf_load(p->scale[u][dual ? half : 0] + r + v * VR);
                     if (half_d && (!dual || half == 0)) {
                         y[t][v] = vf_fma(vf_bits(isum[t][v]), s, vf_load(p->base[u] + r + v * VR));
@@ -566,7 +591,7 @@ INLINE void product_rows(int planes, int offset, int lut, qrl_head head, const q
                          const unsigned char *tile, const unsigned char *next, size_t t0, size_t r, float *acc,
                          size_t ld, bool first) {
     if (HAVE_DPBUSD)
-        product_dots(offset, head, p, n, tile, next, t0, r, acc, ld, first);
+        product_dots(planes, offset, head, p, n, tile, next, t0, r, acc, ld, first);
     else
         product_pairs(planes, offset, lut, head, p, n, tile, next, t0, r, acc, ld, first);
 }
@@ -577,8 +602,8 @@ INLINE void product(int planes, int offset, int lut, qrl_head head, const qrl_pa
                     const unsigned char *tile, const unsigned char *next, float *acc, size_t ld, bool first) {
     enum { T1 = PRODUCT_TILE, T2 = 2 * T1, T3 = 3 * T1, R1 = 2 * VR };
 #if HAVE_TILES
-    if (by_tiles(head)) {
-        product_by_tiles(head, p, n, tile, next, acc, ld, first);
+    if (by_tiles(planes, head)) {
+        product_by_tiles(planes, head, p, n, tile, next, acc, ld, first);
         return;
     }
 #endif
@@ -701,10 +726,10 @@ static void product_floats(const qrl_panel *p, size_t n, const void *tile, const
     GEMM_ONE(name, planes, offset, lut, head, units, 4)                                                                \
     IF_TILES(                                                                                                          \
         GEMM_ONE(name, planes, offset, lut, head, units, 8) static void begin_##name(void) {                           \
-            if (by_tiles(head))                                                                                        \
+            if (by_tiles(planes, head))                                                                                \
                 begin_tiles();                                                                                         \
         } static void end_##name(void) {                                                                               \
-            if (by_tiles(head))                                                                                        \
+            if (by_tiles(planes, head))                                                                                \
                 end_tiles();                                                                                           \
         })                                                                                                             \
     static void unpack_##name(const unsigned char *group, size_t first, size_t n, size_t half, qrl_panel *out) {       \
