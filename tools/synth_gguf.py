@@ -30,12 +30,17 @@ def first(n, one, other):
     return lambda i, layers: one if i < (n if n >= 1 else int(layers * n)) else other
 
 
+def more(one, other):
+    """The first and the last eighth of the layers and every third between them in another type."""
+    return lambda i, layers: one if i < layers // 8 or i >= 7 * layers // 8 or (i - layers // 8) % 3 == 2 else other
+
+
 # A mix: type of most matrices, number of the mix, type of the output, of matrices that lose more. As src/quant/recipe.c has
-# it for four query heads a head of keys and more, but q4_k_m and q5_k_m, which take more bits in all layers, and mxfp4,
-# which is for experts there: a model without has it everywhere here.
+# it for four query heads a head of keys and more, but mxfp4, which is for experts there: a model without has it everywhere
+# here.
 MIXES = {
-    "q4_k_m": ("q4_k", 15, "q6_k", {"attn_v": "q6_k", "ffn_down": "q6_k"}),
-    "q5_k_m": ("q5_k", 17, "q6_k", {"attn_v": "q6_k", "ffn_down": "q6_k"}),
+    "q4_k_m": ("q4_k", 15, "q6_k", {"attn_v": more("q6_k", "q4_k"), "ffn_down": more("q6_k", "q4_k")}),
+    "q5_k_m": ("q5_k", 17, "q6_k", {"attn_v": more("q6_k", "q5_k"), "ffn_down": more("q6_k", "q5_k")}),
     "q2_k": ("q2_k", 10, "q6_k", {"attn_v": "q4_k", "attn_output": "q3_k", "ffn_down": "q3_k"}),
     "q3_k_m": ("q3_k", 12, "q6_k", {"attn_v": first(2, "q5_k", "q4_k"), "attn_output": "q4_k",
                                     "ffn_down": first(1 / 16, "q5_k", "q4_k")}),
