@@ -15,7 +15,6 @@ typedef struct tile_shapes {
 #endif
 
 #ifdef __AVX512VNNI__
-#define PRODUCT_START(a, b, offset) (0x4b400000 - 128 * ((a) + (b))) /* see kernels.h */
 enum { VR = 16, VB = 64, HAVE_DPBUSD = 1 };
 #define vi_dpbusd(c, u, s) _mm512_dpbusd_epi32(c, u, s)
 #else

@@ -238,7 +238,36 @@ static void bad_activations_stay_visible(void **state) {
         }
 }
 
-/* Quantizing corner cases: zeros, subnormals, the largest float, ties. */
+/* Lane `lane` of a tile of a set is n units of the tile spec of one row, made by the scalar set; nothing else of it is
+ * written. */
+static void quantized_as(const unsigned char *spec, const float *x, size_t n, qrl_isa isa, size_t width, size_t lane) {
+    const size_t bytes = n * QRL_QACT_BYTES(width);
+    unsigned char *tile = malloc(bytes), *want = malloc(bytes);
+    assert_non_null(tile);
+    assert_non_null(want);
+    memset(tile, 0xa5, bytes);
+    memset(want, 0xa5, bytes);
+    qrl_kernels_get(isa)->quantize(x, n, tile, width, lane);
+    for (size_t u = 0; u < n; u++, spec += QRL_QACT_BYTES(1)) {
+        unsigned char *unit = want + u * QRL_QACT_BYTES(width);
+        memcpy(unit + lane * QRL_UNIT, spec, QRL_UNIT);
+        memcpy(QRL_QACT_D(unit, width) + 4 * lane, QRL_QACT_D(spec, 1), 4);
+        for (size_t i = 0; i < 3; i++) {
+            memcpy(QRL_QACT_S(unit, width, i) + 4 * lane, QRL_QACT_S(spec, 1, i), 4);
+            int16_t parts[2];
+            memcpy(parts, QRL_QACT_N(spec, 1, i), sizeof parts);
+            const int32_t sum = (parts[0] + parts[1]) / (i == 0 ? -QRL_OFFSET_UNIT : -QRL_OFFSET_HALF);
+            const int32_t start = 0x4b400000 - 128 * sum;
+            const bool whole = isa >= QRL_ISA_AVX512VNNI; /* whose products begin elsewhere (kernels.h) */
+            memcpy(QRL_QACT_N(unit, width, i) + 4 * lane, whole ? (const void *)&start : parts, 4);
+        }
+    }
+    assert_memory_equal(tile, want, bytes);
+    free(tile);
+    free(want);
+}
+
+/* Quantizing corner cases: zeros, subnormals, the largest float, ties, bad values; any number of units. */
 static void quantize_is_the_same_everywhere(void **state) {
     (void)state;
     enum { UNITS = 64 };
@@ -251,33 +280,22 @@ static void quantize_is_the_same_everywhere(void **state) {
                : u == 3 ? (float)(i % QRL_UNIT) * 0.5f
                : u == 4 ? -0.0f
                : u == 5 ? 1e-37f * (float)(i % 5)
+               : u == 7 ? (i % QRL_UNIT == 9 ? -INFINITY : 1.0f)
+               : u == 9 ? (i % QRL_UNIT == 31 ? NAN : 2.0f)
                         : ldexpf(rng_float(), (int)(u * 3) - 96);
     }
     x[3 * QRL_UNIT] = 127.0f; /* d = 1: the halves are ties */
-    unsigned char spec[UNITS * QRL_QACT_BYTES(1)], out[sizeof spec];
+    unsigned char spec[UNITS * QRL_QACT_BYTES(1)];
     memset(spec, 0, sizeof spec);
     qrl_kernels_scalar.quantize(x, UNITS, spec, 1, 0);
     const int8_t *tie = (const int8_t *)spec + 3 * QRL_QACT_BYTES(1);
     assert_int_equal(tie[1], 0); /* 0.5 */
     assert_int_equal(tie[3], 2); /* 1.5 */
     assert_int_equal(tie[5], 2); /* 2.5 */
-    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++) {
-        memset(out, 0, sizeof out);
-        qrl_kernels_get(isa)->quantize(x, UNITS, out, 1, 0);
-        for (size_t u = 0; isa >= QRL_ISA_AVX512VNNI && u < UNITS; u++)
-            for (size_t i = 0; i < 3; i++) { /* its products begin elsewhere (kernels.h) */
-                int16_t parts[2];
-                int32_t n;
-                unsigned char *want = QRL_QACT_N(spec + u * QRL_QACT_BYTES(1), 1, i);
-                unsigned char *at = QRL_QACT_N(out + u * QRL_QACT_BYTES(1), 1, i);
-                memcpy(parts, want, sizeof parts);
-                memcpy(&n, at, sizeof n);
-                assert_int_equal(n, 0x4b400000 +
-                                        128 * (parts[0] + parts[1]) / (i == 0 ? QRL_OFFSET_UNIT : QRL_OFFSET_HALF));
-                memcpy(at, want, sizeof parts);
-            }
-        assert_memory_equal(out, spec, sizeof out);
-    }
+    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+        for (size_t width = 1; width <= (size_t)1 << qrl_kernels_get(isa)->tile_log2; width *= 2)
+            for (size_t n = 1; n <= UNITS; n++)
+                quantized_as(spec, x, n, isa, width, n % width);
 }
 
 static void exp_is_right_and_the_same(void **state) {

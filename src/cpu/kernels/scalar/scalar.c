@@ -7,6 +7,20 @@
 #include "cpu/kernels/kv_impl.h"
 #include "cpu/kernels/quantize.h"
 
+/* even, odd: sums of a block's halves over the pairs of values 4i, 4i + 1 and 4i + 2, 4i + 3. */
+static void put_sums(unsigned char *tile, size_t width, size_t lane, float d, const int32_t even[2],
+                     const int32_t odd[2]) {
+    const int32_t a[3] = {even[0] + even[1], even[0], even[1]}, b[3] = {odd[0] + odd[1], odd[0], odd[1]};
+    memcpy(QRL_QACT_D(tile, width) + 4 * lane, &d, 4);
+    for (size_t i = 0; i < 3; i++) {
+        const float s = d * (float)(a[i] + b[i]);
+        const int32_t offset = i == 0 ? QRL_OFFSET_UNIT : QRL_OFFSET_HALF;
+        const uint32_t start = (uint32_t)(-b[i] * offset) << 16 | ((uint32_t)(-a[i] * offset) & 0xffff);
+        memcpy(QRL_QACT_S(tile, width, i) + 4 * lane, &s, 4);
+        memcpy(QRL_QACT_N(tile, width, i) + 4 * lane, &start, 4);
+    }
+}
+
 static void scalar_quantize(const float *x, size_t n_units, unsigned char *tile, size_t width, size_t lane) {
     for (size_t u = 0; u < n_units; u++, x += QRL_UNIT, tile += QRL_QACT_BYTES(width)) {
         uint32_t top = 0;
