@@ -62,7 +62,7 @@ install: ## install below PREFIX (/usr/local), staged in DESTDIR
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" -ne 0 ] || ldconfig
 
 EMULATED := test_cpu test_attention test_kv_types test_moe test_rows test_ssm
-emulated: ## kernels of AVX-512, VNNI and AMX, emulated with AVX2 (SIMDe), against the scalar ones
+emulated: ## kernels of AVX-VNNI, AVX-512 and AMX, emulated with AVX2 (SIMDe), against the scalar ones
 	@tools/setup build test emulated
 	cmake --preset emulated --log-level=WARNING >/dev/null
 	cmake --build build/emulated --target $(EMULATED)

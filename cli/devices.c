@@ -77,10 +77,14 @@ static void print_text(const cli *c, const machine *m, qrl_isa chosen) {
     fprintf(c->out, "%scpu%s  %s\n", bold, plain, qrl_cpu_name());
     fprintf(c->out, "  cores    %d usable of %ld\n", m->cores_usable, m->cores_online);
     fprintf(c->out, "  isa      ");
-    for (int i = 0; i < QRL_ISA_COUNT; i++) {
-        const char *note = i == (int)chosen ? " (used)" : i > (int)qrl_isa_best() ? " (not on this processor)" : "";
-        fprintf(c->out, "%s%s%s", i > 0 ? ", " : "", qrl_isa_name((qrl_isa)i), note);
-    }
+    for (qrl_isa i = 0; i < QRL_ISA_COUNT; i = qrl_isa_next(i))
+        fprintf(c->out, "%s%s%s", i > 0 ? ", " : "", qrl_isa_name(i), i == chosen ? " (used)" : "");
+    const char *before = "; not on this processor: ";
+    for (qrl_isa i = 0; i < QRL_ISA_COUNT; i++)
+        if (!qrl_isa_here(i)) {
+            fprintf(c->out, "%s%s", before, qrl_isa_name(i));
+            before = ", ";
+        }
     fprintf(c->out, "\n  caches   ");
     for (int i = 0; i < m->n_caches; i++)
         fprintf(c->out, "%sL%d %s %s", i > 0 ? ", " : "", m->caches[i].level, m->caches[i].type,
@@ -100,8 +104,8 @@ static void print_json(const cli *c, const machine *m, qrl_isa chosen) {
     cli_json_int(&j, "cores_online", m->cores_online);
     cli_json_text(&j, "isa", qrl_isa_name(chosen));
     cli_json_array_inline(&j, "isa_available");
-    for (int i = 0; i <= (int)qrl_isa_best(); i++)
-        cli_json_text(&j, NULL, qrl_isa_name((qrl_isa)i));
+    for (qrl_isa i = 0; i < QRL_ISA_COUNT; i = qrl_isa_next(i))
+        cli_json_text(&j, NULL, qrl_isa_name(i));
     cli_json_end_array(&j);
     cli_json_array(&j, "caches");
     for (int i = 0; i < m->n_caches; i++) {

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-static const char *const isa_names[QRL_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512-vnni", "amx"};
+static const char *const isa_names[QRL_ISA_COUNT] = {"scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "amx"};
 
 const char *qrl_isa_name(qrl_isa isa) {
     return (unsigned)isa < QRL_ISA_COUNT ? isa_names[isa] : "unknown";
@@ -26,28 +26,42 @@ static bool tiles_are_ours(void) {
 #endif
 }
 
-static bool has_amx(void) {
-    enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* of leaf 7, edx */
+typedef struct leaf {
     unsigned a, b, c, d;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & AMX_TILE) && (d & AMX_INT8) && tiles_are_ours();
+} leaf;
+
+static leaf leaf_of(unsigned number, unsigned part) {
+    leaf l = {0};
+    if (!__get_cpuid_count(number, part, &l.a, &l.b, &l.c, &l.d))
+        l = (leaf){0};
+    return l;
 }
 
-qrl_isa qrl_isa_best(void) {
+bool qrl_isa_here(qrl_isa isa) {
+    enum { AVX_VNNI = 1 << 4, AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25 }; /* of leaf 7 */
 #ifdef QRL_EMULATE
-    return QRL_ISA_AMX; /* tests/emulate: AVX2 is enough for all of them */
+    return isa < QRL_ISA_COUNT; /* tests/emulate: AVX2 is enough for all of them */
 #endif
     __builtin_cpu_init(); /* checks XGETBV too: a set the system does not save is not reported */
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-        return QRL_ISA_SCALAR;
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_F16C))
-        return QRL_ISA_SCALAR;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
-        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
-        return QRL_ISA_AVX2;
-    if (!__builtin_cpu_supports("avx512vnni"))
-        return QRL_ISA_AVX512;
-    return has_amx() ? QRL_ISA_AMX : QRL_ISA_AVX512VNNI;
+    switch (isa) {
+    case QRL_ISA_SCALAR:
+        return true;
+    case QRL_ISA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (leaf_of(1, 0).c & bit_F16C);
+    case QRL_ISA_AVXVNNI:
+        return qrl_isa_here(QRL_ISA_AVX2) && leaf_of(7, 0).a >= 1 && (leaf_of(7, 1).a & AVX_VNNI);
+    case QRL_ISA_AVX512:
+        return qrl_isa_here(QRL_ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    case QRL_ISA_AVX512VNNI:
+        return qrl_isa_here(QRL_ISA_AVX512) && __builtin_cpu_supports("avx512vnni");
+    case QRL_ISA_AMX:
+        return qrl_isa_here(QRL_ISA_AVX512VNNI) && (leaf_of(7, 0).d & AMX_TILE) && (leaf_of(7, 0).d & AMX_INT8) &&
+               tiles_are_ours();
+    case QRL_ISA_COUNT:
+        break;
+    }
+    return false;
 }
 
 static char cpu_name[49] = "unknown";
@@ -70,13 +84,27 @@ const char *qrl_cpu_name(void) {
     return cpu_name;
 }
 #else
-qrl_isa qrl_isa_best(void) {
-    return QRL_ISA_SCALAR;
+bool qrl_isa_here(qrl_isa isa) {
+    return isa == QRL_ISA_SCALAR;
 }
 const char *qrl_cpu_name(void) {
     return "unknown";
 }
 #endif
+
+qrl_isa qrl_isa_next(qrl_isa isa) {
+    do
+        isa++;
+    while (isa < QRL_ISA_COUNT && !qrl_isa_here(isa));
+    return isa;
+}
+
+qrl_isa qrl_isa_best(void) {
+    qrl_isa best = QRL_ISA_SCALAR;
+    for (qrl_isa isa = best; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
+        best = isa;
+    return best;
+}
 
 qrl_status qrl_isa_parse(const char *name, qrl_isa *out, qrl_error *err) {
     const qrl_isa best = qrl_isa_best();
@@ -87,14 +115,15 @@ qrl_status qrl_isa_parse(const char *name, qrl_isa *out, qrl_error *err) {
     for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa++) {
         if (strcmp(name, isa_names[isa]) != 0)
             continue;
-        if (isa > best)
+        if (!qrl_isa_here(isa))
             return qrl_fail(err, QRL_ERR_UNSUPPORTED,
                             "instruction set %s is not supported by this processor, whose best is %s; leave --isa out "
                             "to use that",
                             name, isa_names[best]);
-        *out = isa == QRL_ISA_AVX512 && best > isa ? QRL_ISA_AVX512VNNI : isa;
+        *out = isa == QRL_ISA_AVX512 && qrl_isa_here(QRL_ISA_AVX512VNNI) ? QRL_ISA_AVX512VNNI : isa;
         return QRL_OK;
     }
     return qrl_fail(err, QRL_ERR_ARGUMENT,
-                    "instruction set '%s' is unknown; one of auto, scalar, avx2, avx512, avx512-vnni, amx", name);
+                    "instruction set '%s' is unknown; one of auto, scalar, avx2, avx-vnni, avx512, avx512-vnni, amx",
+                    name);
 }

@@ -14,6 +14,7 @@ const qrl_kernels *qrl_kernels_get(qrl_isa isa) {
         [QRL_ISA_SCALAR] = &qrl_kernels_scalar,
 #if defined(__x86_64__)
         [QRL_ISA_AVX2] = &qrl_kernels_avx2,
+        [QRL_ISA_AVXVNNI] = &qrl_kernels_avxvnni,
         [QRL_ISA_AVX512] = &qrl_kernels_avx512,
         [QRL_ISA_AVX512VNNI] = &qrl_kernels_avx512vnni,
         [QRL_ISA_AMX] = &qrl_kernels_amx,

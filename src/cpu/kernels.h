@@ -1,5 +1,5 @@
 /* The kernels of one instruction set, as a table. The files of cpu/ call these and know no vector width;
- * kernels/{scalar,avx2,avx512,avx512vnni,amx} provide them. All tables give the same bits: what they
+ * kernels/{scalar,avx2,avxvnni,avx512,avx512vnni,amx} provide them. All tables give the same bits: what they
  * compute is written down in docs/numerics.md, and the scalar table is its executable form.
  *
  * Packed weights: groups of 16 rows, cut along k into units of 32 values (pack.h).
@@ -25,8 +25,8 @@ enum {
  *     int16_t n[3][width][2]; of those sums' two parts (values 4i and 4i + 1; 4i + 2 and 4i + 3), as integers,
  *                           minus QRL_OFFSET_UNIT and twice QRL_OFFSET_HALF times
  *     4 bytes a row of padding, so that a unit of one row is a cache line
- * Where products of 4 bytes are one instruction (avx512vnni, amx), n is what they begin with: int32_t n[3][width],
- * 0x4b400000 - 128 * the sum. */
+ * Where products of 4 bytes are one instruction (avxvnni, avx512vnni, amx), n is what they begin with: int32_t
+ * n[3][width], 0x4b400000 - 128 * the sum. */
 enum { QRL_OFFSET_UNIT = 16, QRL_OFFSET_HALF = 32 }; /* of small weights: the most whose sums fit 16 bits */
 #define QRL_QACT_BYTES(width)      ((size_t)64 * (size_t)(width))
 #define QRL_QACT_D(unit, width)    ((unit) + 32 * (size_t)(width))
@@ -160,7 +160,8 @@ const qrl_kernels *qrl_kernels_get(qrl_isa isa);
 
 extern const qrl_kernels qrl_kernels_scalar;
 #if defined(__x86_64__)
-extern const qrl_kernels qrl_kernels_avx2, qrl_kernels_avx512, qrl_kernels_avx512vnni, qrl_kernels_amx;
+extern const qrl_kernels qrl_kernels_avx2, qrl_kernels_avxvnni, qrl_kernels_avx512, qrl_kernels_avx512vnni,
+    qrl_kernels_amx;
 #endif
 
 /* The specification of a product, used by the scalar set and by the tests: one row of any type, as

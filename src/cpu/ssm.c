@@ -16,6 +16,7 @@ static const qrl_ssm_kernels *kernels(const qrl_backend *b) {
         [QRL_ISA_SCALAR] = &qrl_ssm_kernels_scalar,
 #if defined(__x86_64__)
         [QRL_ISA_AVX2] = &qrl_ssm_kernels_avx2,
+        [QRL_ISA_AVXVNNI] = &qrl_ssm_kernels_avx2,
         [QRL_ISA_AVX512] = &qrl_ssm_kernels_avx512,
         [QRL_ISA_AVX512VNNI] = &qrl_ssm_kernels_avx512,
         [QRL_ISA_AMX] = &qrl_ssm_kernels_avx512,

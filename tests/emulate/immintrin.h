@@ -1,4 +1,4 @@
-/* Stands in for the compiler's header where the kernels of AVX-512, VNNI and AMX are built for processors without them
+/* Stands in for the compiler's header where the kernels of AVX-VNNI, AVX-512 and AMX are built for processors without them
  * (CMake option QRL_EMULATE): SIMDe (Debian's libsimde-dev) makes each operation out of those that there are, with the
  * same bits; what it lacks, and tile registers, are here. For tests of what the kernels compute; their speed says
  * nothing. */
@@ -16,6 +16,7 @@
 #define QRL_EMULATED
 #ifdef QRL_EMULATE_VNNI
 #define __AVX512VNNI__
+#define __AVXVNNI__
 #endif
 #ifdef QRL_EMULATE_AMX
 #define __AMX_INT8__
@@ -101,6 +102,17 @@ static inline __mmask16 emulate_cmplt_epi32_mask(__m512i a, __m512i b) {
 
 #undef _mm512_madd_epi16 /* SIMDe 0.7.4 gives this name to the masked one */
 #define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
+
+#ifdef QRL_EMULATE_VNNI
+/* Products of bytes of even and of odd places, as 16 bits. */
+static inline __m256i emulate_dpbusd(__m256i c, __m256i u, __m256i s) {
+    const __m256i even =
+        _mm256_madd_epi16(_mm256_and_si256(u, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(s, 8), 8));
+    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(u, 8), _mm256_srai_epi16(s, 8));
+    return _mm256_add_epi32(c, _mm256_add_epi32(even, odd));
+}
+#define _mm256_dpbusd_avx_epi32(c, u, s) emulate_dpbusd(c, u, s)
+#endif
 
 /* ---- tile registers (Intel 64 manual, volume 2: LDTILECFG, TILELOADD, TILESTORED, TDPBSSD) ---- */
 

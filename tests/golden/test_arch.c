@@ -209,12 +209,12 @@ static int compare_case(bool shared, const char *folder, const char *name) {
     int32_t *tokens = golden_tokens(shared, folder, name, &n);
     float *reference = NULL;
     int bad = 0;
-    for (int isa = 0; isa <= (int)qrl_isa_best(); isa++)
+    for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
         for (int threads = 1; threads <= MAX_THREADS; threads++) {
             qrl_error err = {0};
             qrl_model *model;
             qrl_model_params params = qrl_model_default_params();
-            params.isa = qrl_isa_name((qrl_isa)isa);
+            params.isa = qrl_isa_name(isa);
             params.n_threads = threads;
             assert_ok(qrl_model_open(golden_path(shared, folder, name, ".gguf"), &params, &model, &err), &err);
             bad += compare(model, name, tokens, n, &reference);

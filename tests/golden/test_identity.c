@@ -49,12 +49,12 @@ static int compare_chunks(qrl_model *model, const char *name, const int32_t *tok
 static int compare(const char *path, const char *name, const int32_t *tokens, size_t n) {
     float *reference = NULL;
     int bad = 0;
-    for (int isa = 0; isa <= (int)qrl_isa_best(); isa++)
+    for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
         for (int threads = 1; threads <= MAX_THREADS; threads++) {
             qrl_error err = {0};
             qrl_model *model;
             qrl_model_params params = qrl_model_default_params();
-            params.isa = qrl_isa_name((qrl_isa)isa);
+            params.isa = qrl_isa_name(isa);
             params.n_threads = threads;
             assert_ok(qrl_model_open(path, &params, &model, &err), &err);
             bad += compare_chunks(model, name, tokens, n, &reference);

@@ -1,11 +1,16 @@
-/* The vectors of AVX2 with FMA and F16C: 8 rows. One of two headers with the same names, so that
+/* The vectors of AVX2 with FMA and F16C, and AVX-VNNI: 8 rows. One of two headers with the same names, so that
  * gemm_impl.h and attend_impl.h are written once. */
 #include <immintrin.h>
 
 #define HAVE_VECTORS
 #define HAVE_TILES 0
 
+#ifdef __AVXVNNI__
+enum { VR = 8, VB = 32, HAVE_DPBUSD = 1 };
+#else
 enum { VR = 8, VB = 32, HAVE_DPBUSD = 0 };
+#define _mm256_dpbusd_avx_epi32(c, u, s) ((void)(u), (void)(s), (c))
+#endif
 typedef __m256i vi;
 typedef __m256 vf;
 
@@ -52,7 +57,7 @@ static inline vi vi_set32(int v) {
 #define vi_madd16(a, b)    _mm256_madd_epi16(a, b)
 #define vi_abs8(a)         _mm256_abs_epi8(a)
 #define vi_sign8(a, s)     _mm256_sign_epi8(a, s)
-#define vi_dpbusd(c, u, s) ((void)(u), (void)(s), (c))
+#define vi_dpbusd(c, u, s) _mm256_dpbusd_avx_epi32(c, u, s)
 #define vf_bits(a)         _mm256_castsi256_ps(a)
 #define vi_bits(a)         _mm256_castps_si256(a)
 #define vf_cvt(a)          _mm256_cvtepi32_ps(a)

@@ -213,7 +213,7 @@ static void attention_is_right_and_the_same(void **state) {
         inputs in = random_inputs(c);
         const size_t row = (size_t)c->n_head * c->v_dim, bytes = (c->n_rows - c->skip) * row * sizeof(float);
         float *spec = run(QRL_ISA_SCALAR, 1, c, floats, 1000, 0, &in);
-        for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+        for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
             for (size_t j = 0; j < (c->bidirectional ? 1 : 4); j++)
                 for (int threads = 1; threads <= 3; threads += c->n_rows > 100 && !c->skip ? 2 : 1)
                     for (int ring = 0; ring <= (c->window > 0); ring++) {
@@ -247,7 +247,7 @@ static void packed_types_too(void **state) {
             const size_t row = (size_t)c->n_head * c->v_dim;
             inputs in = random_inputs(c);
             float *spec = run(QRL_ISA_SCALAR, 1, c, types[t], 1000, 0, &in);
-            for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+            for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
                 for (uint32_t chunk = 1; chunk < 10; chunk += 6) {
                     float *out = run(isa, 2, c, types[t], c->bidirectional ? c->n_rows : chunk, 0, &in);
                     if (memcmp(out + c->skip * row, spec + c->skip * row, (c->n_rows - c->skip) * row * sizeof *out) !=

@@ -183,11 +183,11 @@ static void test_attention(void **state) {
         float *exact = calloc(n, sizeof *exact), *first = calloc(n, sizeof *first);
         assert_true(exact && first);
         for (size_t t = 0; t < sizeof order / sizeof *order; t++)
-            for (int isa = 0; isa <= (int)qrl_isa_best(); isa++) {
+            for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa)) {
                 const qrl_backend_ops *ops;
                 qrl_backend *b;
                 const qrl_kv_type type = order[t];
-                make_backend((qrl_isa)isa, 1 + isa % 3, &ops, &b);
+                make_backend(isa, 1 + (int)isa % 3, &ops, &b);
                 qrl_kv_layer kv = make_cache(type, s);
                 attend(ops, b, d, &kv, N_POS);
                 if (isa == 0)

@@ -154,7 +154,7 @@ static void routes_are_right_and_the_same(void **state) {
             }
         }
         assert_memory_equal(counts, seen, sizeof seen);
-        for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+        for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
             for (int threads = 1; threads <= 3; threads++) {
                 run_route(isa, threads, c, logits, bias, ROWS, expert, weight, NULL);
                 assert_memory_equal(expert, spec, ROWS * c->n_used * sizeof *spec);
@@ -359,7 +359,7 @@ static void check_moe(const moe_case *c) {
     moe_data d = make_data(c);
     float *spec = spec_moe(c, &d);
     const size_t cuts[] = {1, 2, 3, 7, 8, 13, c->n_rows};
-    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+    for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
         for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++)
             for (int threads = 1; threads <= 3; threads += 2) {
                 if (cuts[i] > c->n_rows)
@@ -456,7 +456,7 @@ static void clamped_swiglu_is_right_and_the_same(void **state) {
     up[1] = NAN;
     gate[2] = INFINITY;
     gate[3] = -INFINITY;
-    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++) {
+    for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa)) {
         qrl_cpu_activate(qrl_kernels_get(isa), QRL_ACT_SWIGLU_CLAMPED, gate, up, isa ? out : spec, N);
         if (isa)
             assert_memory_equal(out + 3, spec + 3, sizeof out - 3 * sizeof *out);
@@ -480,7 +480,7 @@ static void heads_are_the_same_everywhere(void **state) {
         const size_t bytes = OUT * qrl_row_bytes(type, COLS);
         unsigned char *data = random_matrix(type, HEADS * OUT, COLS);
         float *x = random_floats(ROWS * HEADS * X_STEP);
-        for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+        for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
             for (int threads = 1; threads <= 3; threads++)
                 for (size_t n = 1; n <= ROWS; n += n == 1 ? 12 : 57) {
                     qrl_error err;
@@ -528,7 +528,7 @@ static void rows_are_gated_and_copied(void **state) {
     (void)state;
     const float gate[] = {0.0f, 2.0f, -INFINITY, 100.0f};
     float spec[4 * 5], x[4 * 5], moved[4 * 7];
-    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++) {
+    for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa)) {
         qrl_backend *b = backend(isa, 3, 4, 32, 32);
         for (int i = 0; i < 20; i++)
             x[i] = (float)(i + 1);

@@ -50,7 +50,7 @@ static void activations(void **state) {
         up[i] = rng_float();
     }
     for (size_t a = 0; a < sizeof acts / sizeof *acts; a++) {
-        for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++) {
+        for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa)) {
             float *to = isa == QRL_ISA_SCALAR ? spec : out;
             const qrl_kernels *k = qrl_kernels_get(isa);
             k->activate[acts[a].act](x, up, to, N);
@@ -79,7 +79,7 @@ static void softcap(void **state) {
     x[1] = -INFINITY;
     x[2] = NAN;
     x[3] = 0.0f;
-    for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++) {
+    for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa)) {
         qrl_kernels_get(isa)->softcap(x, isa ? out : spec, N, 30.0f);
         for (int i = 0; isa && i < N; i++)
             assert_true(memcmp(&out[i], &spec[i], sizeof *out) == 0 || (isnan(out[i]) && isnan(spec[i])));
@@ -163,7 +163,7 @@ static void strided_products(void **state) {
     enum { ROWS = 13, IN = 64, OUT = 21, LD_X = 80, LD_OUT = 50 };
     static const qrl_type types[] = {QRL_F32, QRL_Q8_0};
     for (size_t t = 0; t < 2; t++)
-        for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++) {
+        for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa)) {
             qrl_error err;
             unsigned char *data = random_matrix(types[t], OUT, IN);
             float *wide = random_floats(ROWS * LD_X), tight[ROWS * IN], want[ROWS * OUT], out[ROWS * LD_OUT];
@@ -210,7 +210,7 @@ static void feed_forward(void **state) {
         data[2] = random_matrix(downs[d], OUT, FF);
         const qrl_matrix shapes[] = {
             {QRL_Q8_0, FF, IN, data[0]}, {QRL_F16, FF, IN, data[1]}, {downs[d], OUT, FF, data[2]}};
-        for (qrl_isa isa = 0; isa <= qrl_isa_best(); isa++)
+        for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
             for (size_t i = 0; i < 2 * sizeof row_counts / sizeof *row_counts; i++) {
                 const bool gated = i % 2;
                 const size_t n = row_counts[i / 2];

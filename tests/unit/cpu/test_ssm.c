@@ -282,12 +282,12 @@ static void test_same_bits(void **unused) {
         float *want = malloc(bytes), *out = malloc(bytes);
         assert_true(want && out);
         run(QRL_ISA_SCALAR, 1, c, &d, TOKENS, false, want);
-        for (int isa = 0; isa <= (int)qrl_isa_best(); isa++)
+        for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
             for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
-                run((qrl_isa)isa, ways[w].threads, c, &d, ways[w].chunk, ways[w].apart, out);
+                run(isa, ways[w].threads, c, &d, ways[w].chunk, ways[w].apart, out);
                 if (memcmp(out, want, bytes) != 0)
                     fail_msg("%s: %s, %d threads, steps of %zu: not the scalar set's bits", c->name,
-                             qrl_isa_name((qrl_isa)isa), ways[w].threads, ways[w].chunk);
+                             qrl_isa_name(isa), ways[w].threads, ways[w].chunk);
             }
         free(want);
         free(out);
