@@ -1,6 +1,6 @@
-/* Stands in for the compiler's header where the kernels of AVX-VNNI, AVX-512 and AMX are built for processors without them
- * (CMake option QRL_EMULATE): SIMDe (Debian's libsimde-dev) makes each operation out of those that there are, with the
- * same bits; what it lacks, and tile registers, are here. For tests of what the kernels compute; their speed says
+/* Stands in for the compiler's header where the kernels of AVX-VNNI, AVX-512 and AMX are built for processors without
+ * them (CMake option QRL_EMULATE): SIMDe (Debian's libsimde-dev) makes each operation out of those that there are, with
+ * the same bits; what it lacks, and tile registers, are here. For tests of what the kernels compute; their speed says
  * nothing. */
 #ifndef QRL_EMULATE_IMMINTRIN_H
 #define QRL_EMULATE_IMMINTRIN_H

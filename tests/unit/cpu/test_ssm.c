@@ -286,8 +286,8 @@ static void test_same_bits(void **unused) {
             for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
                 run(isa, ways[w].threads, c, &d, ways[w].chunk, ways[w].apart, out);
                 if (memcmp(out, want, bytes) != 0)
-                    fail_msg("%s: %s, %d threads, steps of %zu: not the scalar set's bits", c->name,
-                             qrl_isa_name(isa), ways[w].threads, ways[w].chunk);
+                    fail_msg("%s: %s, %d threads, steps of %zu: not the scalar set's bits", c->name, qrl_isa_name(isa),
+                             ways[w].threads, ways[w].chunk);
             }
         free(want);
         free(out);
