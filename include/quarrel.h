@@ -56,8 +56,8 @@ typedef struct qrl_model qrl_model;
 
 typedef struct qrl_model_params {
     int n_threads; /* 0: one for each core that the process may use */
-    const char
-        *isa; /* "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "amx"; NULL or "auto": the best there is */
+    /* "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "amx"; NULL or "auto": the best there is */
+    const char *isa;
     const char
         *override_pre;     /* a pre-tokenizer's name, to use instead of the one that the file names; NULL: the file's */
     const char *arch_file; /* a YAML or JSON file of architectures that add to the known ones, or take the place of

@@ -329,12 +329,13 @@ INLINE void unpack_rows(int planes, int offset, int lut, qrl_head head, int unit
             scales(head, group, in, r, d, dmin, s, m);
             if (stepped)
                 vf_store(out->super + row, d);
-            if (!whole)
+            if (!whole) {
                 vf_store(out->scale[u][0] + row, s[0]);
-            if (!whole && dual)
-                vf_store(out->scale[u][1] + row, s[1]);
-            if (!whole && HAVE_DPBUSD && half_d)
-                vf_store(out->base[u] + row, vf_mul(s[0], vf_set(-MAGIC_FLOAT)));
+                if (dual)
+                    vf_store(out->scale[u][1] + row, s[1]);
+                if (HAVE_DPBUSD && half_d)
+                    vf_store(out->base[u] + row, vf_mul(s[0], vf_set(-MAGIC_FLOAT)));
+            }
             if (has_min)
                 vf_store(out->min[u][0] + row, m[0]);
             if (has_min && dual)

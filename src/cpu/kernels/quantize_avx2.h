@@ -32,7 +32,7 @@ static inline __m256i product_starts(__m256i parts, __m256i sum, int offset) {
     return _mm256_mullo_epi16(parts, _mm256_set1_epi16((short)-offset));
 }
 
-/* Up to eight blocks: scale_of and put_sums of quantize.h for all of them. */
+/* Up to eight blocks: scale_of (quantize.h) and the sums for all of them. */
 static inline void quantize_blocks(const float *x, size_t n, unsigned char *tile, size_t width, size_t lane) {
     enum { N = 8, EACH = 7 }; /* d, s and n of kernels.h */
     const __m256i abs = _mm256_set1_epi32(0x7fffffff), none = _mm256_setzero_si256();
