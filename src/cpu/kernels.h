@@ -120,6 +120,8 @@ typedef struct qrl_attend {
 typedef struct qrl_kernels {
     /* Row x of n_units * 32 values into row `lane` of a tile. */
     void (*quantize)(const float *x, size_t n_units, unsigned char *tile, size_t width, size_t lane);
+    /* Rows x[width][32] into a unit of a tile. */
+    void (*quantize_unit)(const float *x, unsigned char *unit, size_t width);
     size_t tile_log2;     /* of the widest tile's rows: 0 in the scalar table, which works on unpacked rows */
     const qrl_gemm *gemm; /* [type]; NULL there */
     void (*attend)(const qrl_attend *a);

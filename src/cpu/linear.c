@@ -105,11 +105,15 @@ static void put_mid(const struct linear_job *j, size_t g, size_t row, size_t n_r
     const size_t n_ff = j->op->weight[0]->m.n_rows, col = g * QRL_GROUP;
     const size_t cols = n_ff - col < QRL_PANEL_ROWS ? n_ff - col : QRL_PANEL_ROWS;
     const bool quantized = qrl_weight_quantized(j->ffn->down);
-    for (size_t t = 0; t < n_rows; t++, y += QRL_PANEL_ROWS) {
+    for (size_t t = 0, n; t < n_rows; t += n, y += n * QRL_PANEL_ROWS) {
         size_t first, width;
         qrl_tile_of(k, row + t, j->op->n_rows, &first, &width);
         unsigned char *tile = (unsigned char *)j->ffn->mid + first * qrl_tile_row_bytes(n_ff, quantized);
-        qrl_tile_put(k, y, col, cols, quantized, tile, width, row + t - first);
+        n = quantized && first == row + t && width <= n_rows - t ? width : 1; /* whole tiles */
+        if (n > 1)
+            k->quantize_unit(y, tile + col / QRL_UNIT * QRL_QACT_BYTES(width), width);
+        else
+            qrl_tile_put(k, y, col, cols, quantized, tile, width, row + t - first);
     }
 }
 

@@ -43,4 +43,20 @@ static inline block_scale scale_of_weights(uint32_t top) {
     return scale_unless(top, 27u << 23, most * (1.0f / 255.0f), 255.0f / most);
 }
 
+/* even, odd: sums of a block's halves over the pairs of values 4i, 4i + 1 and 4i + 2, 4i + 3. dots: products of 4 bytes
+ * are one instruction (kernels.h). */
+static inline void put_sums(unsigned char *tile, size_t width, size_t lane, float d, const int32_t even[2],
+                            const int32_t odd[2], bool dots) {
+    const int32_t a[3] = {even[0] + even[1], even[0], even[1]}, b[3] = {odd[0] + odd[1], odd[0], odd[1]};
+    memcpy(QRL_QACT_D(tile, width) + 4 * lane, &d, 4);
+    for (size_t i = 0; i < 3; i++) {
+        const float s = d * (float)(a[i] + b[i]);
+        const int32_t offset = i == 0 ? QRL_OFFSET_UNIT : QRL_OFFSET_HALF;
+        const uint32_t start = dots ? (uint32_t)(0x4b400000 - 128 * (a[i] + b[i]))
+                                    : (uint32_t)(-b[i] * offset) << 16 | ((uint32_t)(-a[i] * offset) & 0xffff);
+        memcpy(QRL_QACT_S(tile, width, i) + 4 * lane, &s, 4);
+        memcpy(QRL_QACT_N(tile, width, i) + 4 * lane, &start, 4);
+    }
+}
+
 #endif

@@ -32,21 +32,23 @@ static inline __m256i product_starts(__m256i parts, __m256i sum, int offset) {
     return _mm256_mullo_epi16(parts, _mm256_set1_epi16((short)-offset));
 }
 
-/* Up to eight blocks: scale_of (quantize.h) and the sums for all of them. */
-static inline void quantize_blocks(const float *x, size_t n, unsigned char *tile, size_t width, size_t lane) {
-    enum { N = 8, EACH = 7 }; /* d, s and n of kernels.h */
-    const __m256i abs = _mm256_set1_epi32(0x7fffffff), none = _mm256_setzero_si256();
+/* Eight blocks: x, apart by 32 values, to out, apart by `step` bytes; and of each, in each[0] .. each[6], d, s and n
+ * (kernels.h). */
+static inline void quantize_blocks(const float *x, unsigned char *out, size_t step, __m256i each[7]) {
+    enum { N = 8 };
+    const __m256i abs = _mm256_set1_epi32(0x7fffffff);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* undoes the packs' halves */
-    __m256i most[N], sums[N], out[2];
+    __m256i most[N], sums[N], half[2];
     for (size_t b = 0; b < N; b++) {
-        most[b] = none;
-        for (size_t i = 0; i < 4 && b < n; i++) {
+        most[b] = _mm256_setzero_si256();
+        for (size_t i = 0; i < 4; i++) {
             const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(x + QRL_UNIT * b + 8 * i));
             most[b] = _mm256_max_epu32(most[b], _mm256_and_si256(v, abs));
         }
     }
-    REDUCE_HALVES(most, _mm256_max_epu32, out);
-    const __m256i top = _mm256_max_epu32(out[0], out[1]);
+    REDUCE_HALVES(most, _mm256_max_epu32, half);
+    /* scale_of */
+    const __m256i top = _mm256_max_epu32(half[0], half[1]);
     const __m256i finite = _mm256_cmpgt_epi32(_mm256_set1_epi32(0x7f800000), top);
     const __m256i zero = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)LEAST_TOP), top);
     const __m256 amax = _mm256_castsi256_ps(top), steps = _mm256_set1_ps(127.0f);
@@ -54,44 +56,81 @@ static inline void quantize_blocks(const float *x, size_t n, unsigned char *tile
     const __m256 nan = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000));
     const __m256 d = _mm256_blendv_ps(nan, scale, _mm256_castsi256_ps(finite));
     const __m256i usable = _mm256_andnot_si256(zero, finite);
-    _Alignas(32) float inv[N];
-    _Alignas(32) int32_t keep[N];
+    _Alignas(32) float inv[N], number[N];
     _mm256_store_ps(inv, _mm256_and_ps(_mm256_castsi256_ps(usable), _mm256_div_ps(steps, amax)));
-    _mm256_store_si256((__m256i *)keep, finite);
-    for (size_t b = 0; b < N; b++) {
-        sums[b] = none;
-        if (b >= n)
-            continue;
-        const __m256 by = _mm256_broadcast_ss(inv + b),
-                     number = _mm256_broadcast_ss((const float *)(const void *)(keep + b));
+    _mm256_store_ps(number, _mm256_castsi256_ps(finite));
+    for (size_t b = 0; b < N; b++, out += step) {
+        const __m256 by = _mm256_broadcast_ss(inv + b), keep = _mm256_broadcast_ss(number + b);
         __m256i v[4];
         for (size_t i = 0; i < 4; i++) {
-            const __m256 y = _mm256_mul_ps(_mm256_and_ps(_mm256_loadu_ps(x + QRL_UNIT * b + 8 * i), number), by);
+            const __m256 y = _mm256_mul_ps(_mm256_and_ps(_mm256_loadu_ps(x + QRL_UNIT * b + 8 * i), keep), by);
             v[i] = _mm256_cvtps_epi32(y); /* to the nearest, ties to even */
         }
         const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
         const __m256i q = _mm256_permutevar8x32_epi32(packed, order);
-        _mm256_storeu_si256((__m256i *)(void *)(tile + b * QRL_QACT_BYTES(width) + lane * QRL_UNIT), q);
+        _mm256_storeu_si256((__m256i *)(void *)out, q);
         sums[b] = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q); /* of pairs */
     }
-    REDUCE_HALVES(sums, _mm256_add_epi16, out);
-    const __m256i parts[3] = {_mm256_add_epi16(out[0], out[1]), out[0], out[1]};
-    _Alignas(32) int32_t each[EACH][N];
-    _mm256_store_ps((float *)(void *)each[0], d);
+    REDUCE_HALVES(sums, _mm256_add_epi16, half);
+    /* put_sums */
+    const __m256i parts[3] = {_mm256_add_epi16(half[0], half[1]), half[0], half[1]};
+    each[0] = _mm256_castps_si256(d);
     for (int i = 0; i < 3; i++) {
         const __m256i sum = _mm256_madd_epi16(parts[i], _mm256_set1_epi16(1));
-        _mm256_store_ps((float *)(void *)each[1 + i], _mm256_mul_ps(d, _mm256_cvtepi32_ps(sum)));
-        _mm256_store_si256((__m256i *)each[4 + i],
-                           product_starts(parts[i], sum, i == 0 ? QRL_OFFSET_UNIT : QRL_OFFSET_HALF));
+        each[1 + i] = _mm256_castps_si256(_mm256_mul_ps(d, _mm256_cvtepi32_ps(sum)));
+        each[4 + i] = product_starts(parts[i], sum, i == 0 ? QRL_OFFSET_UNIT : QRL_OFFSET_HALF);
     }
-    for (size_t b = 0; b < n; b++, tile += QRL_QACT_BYTES(width))
-        for (size_t i = 0; i < EACH; i++)
-            memcpy(QRL_QACT_D(tile, width) + 4 * (i * width + lane), &each[i][b], 4);
+}
+
+static inline void quantize_block(const float *x, unsigned char *tile, size_t width, size_t lane) {
+    const __m256i abs = _mm256_set1_epi32(0x7fffffff), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i v[4], most = _mm256_setzero_si256();
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(x + 8 * i));
+        most = _mm256_max_epu32(most, _mm256_and_si256(v[i], abs));
+    }
+    const block_scale s = scale_of(largest(most));
+    const __m256 keep = _mm256_castsi256_ps(_mm256_set1_epi32(s.finite ? -1 : 0)), inv = _mm256_set1_ps(s.inv);
+    for (int i = 0; i < 4; i++)
+        v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_and_ps(_mm256_castsi256_ps(v[i]), keep), inv));
+    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    const __m256i q = _mm256_permutevar8x32_epi32(packed, order);
+    _mm256_storeu_si256((__m256i *)(void *)(tile + lane * QRL_UNIT), q);
+    /* sums of pairs in 16 bits, then of each half of the vector, which is a half of the block */
+    __m256i sum = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+    sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0x4e));
+    sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0xb1));
+    const int32_t half[2] = {_mm_cvtsi128_si32(_mm256_castsi256_si128(sum)),
+                             _mm_cvtsi128_si32(_mm256_extracti128_si256(sum, 1))};
+    put_sums(tile, width, lane, s.d, (const int32_t[]){(int16_t)half[0], (int16_t)half[1]},
+             (const int32_t[]){half[0] >> 16, half[1] >> 16}, HAVE_DPBUSD);
 }
 
 static void KERNEL(quantize)(const float *x, size_t n_units, unsigned char *tile, size_t width, size_t lane) {
-    for (; n_units >= 8; n_units -= 8, x += 8 * QRL_UNIT, tile += 8 * QRL_QACT_BYTES(width))
-        quantize_blocks(x, 8, tile, width, lane);
-    if (n_units)
-        quantize_blocks(x, n_units, tile, width, lane);
+    const size_t step = QRL_QACT_BYTES(width);
+    for (; n_units >= 8; n_units -= 8, x += 8 * QRL_UNIT) {
+        __m256i each[7];
+        _Alignas(32) int32_t of[8];
+        quantize_blocks(x, tile + lane * QRL_UNIT, step, each);
+        for (size_t i = 0; i < 7; i++) {
+            _mm256_store_si256((__m256i *)of, each[i]);
+            for (size_t b = 0; b < 8; b++)
+                memcpy(QRL_QACT_D(tile + b * step, width) + 4 * (i * width + lane), &of[b], 4);
+        }
+        tile += 8 * step;
+    }
+    for (; n_units; n_units--, x += QRL_UNIT, tile += step)
+        quantize_block(x, tile, width, lane);
+}
+
+static void KERNEL(quantize_unit)(const float *x, unsigned char *unit, size_t width) {
+    size_t r = 0;
+    for (; r + 8 <= width; r += 8) {
+        __m256i each[7];
+        quantize_blocks(x + r * QRL_UNIT, unit + r * QRL_UNIT, QRL_UNIT, each);
+        for (size_t i = 0; i < 7; i++)
+            _mm256_storeu_si256((__m256i *)(void *)(QRL_QACT_D(unit, width) + 4 * (i * width + r)), each[i]);
+    }
+    for (; r < width; r++)
+        quantize_block(x + r * QRL_UNIT, unit, width, r);
 }

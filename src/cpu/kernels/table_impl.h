@@ -15,6 +15,7 @@ extern const qrl_gemm PASTE(qrl_, SET, _gemm)[QRL_TYPE_COUNT];
 
 const qrl_kernels PASTE(qrl_kernels_, SET, ) = {
     .quantize = KERNEL(quantize),
+    .quantize_unit = KERNEL(quantize_unit),
     .tile_log2 = HAVE_TILES ? 4 : 3,
     .gemm = PASTE(qrl_, SET, _gemm),
     .attend = KERNEL(attend),

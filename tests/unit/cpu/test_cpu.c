@@ -297,6 +297,14 @@ static void quantize_is_the_same_everywhere(void **state) {
         for (size_t width = 1; width <= (size_t)1 << qrl_kernels_get(isa)->tile_log2; width *= 2)
             for (size_t n = 1; n <= UNITS; n++)
                 quantized_as(spec, x, n, isa, width, n % width);
+    for (qrl_isa isa = 0; isa < QRL_ISA_COUNT; isa = qrl_isa_next(isa))
+        for (size_t width = 1; width <= (size_t)1 << qrl_kernels_get(isa)->tile_log2; width *= 2) {
+            unsigned char rows[QRL_QACT_BYTES(QRL_TILE_MAX)] = {0}, unit[sizeof rows] = {0};
+            for (size_t r = 0; r < width; r++)
+                qrl_kernels_get(isa)->quantize(x + r * QRL_UNIT, 1, rows, width, r);
+            qrl_kernels_get(isa)->quantize_unit(x, unit, width);
+            assert_memory_equal(unit, rows, sizeof rows);
+        }
 }
 
 static void exp_is_right_and_the_same(void **state) {

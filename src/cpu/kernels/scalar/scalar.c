@@ -7,20 +7,6 @@
 #include "cpu/kernels/kv_impl.h"
 #include "cpu/kernels/quantize.h"
 
-/* even, odd: sums of a block's halves over the pairs of values 4i, 4i + 1 and 4i + 2, 4i + 3. */
-static void put_sums(unsigned char *tile, size_t width, size_t lane, float d, const int32_t even[2],
-                     const int32_t odd[2]) {
-    const int32_t a[3] = {even[0] + even[1], even[0], even[1]}, b[3] = {odd[0] + odd[1], odd[0], odd[1]};
-    memcpy(QRL_QACT_D(tile, width) + 4 * lane, &d, 4);
-    for (size_t i = 0; i < 3; i++) {
-        const float s = d * (float)(a[i] + b[i]);
-        const int32_t offset = i == 0 ? QRL_OFFSET_UNIT : QRL_OFFSET_HALF;
-        const uint32_t start = (uint32_t)(-b[i] * offset) << 16 | ((uint32_t)(-a[i] * offset) & 0xffff);
-        memcpy(QRL_QACT_S(tile, width, i) + 4 * lane, &s, 4);
-        memcpy(QRL_QACT_N(tile, width, i) + 4 * lane, &start, 4);
-    }
-}
-
 static void scalar_quantize(const float *x, size_t n_units, unsigned char *tile, size_t width, size_t lane) {
     for (size_t u = 0; u < n_units; u++, x += QRL_UNIT, tile += QRL_QACT_BYTES(width)) {
         uint32_t top = 0;
@@ -37,8 +23,13 @@ static void scalar_quantize(const float *x, size_t n_units, unsigned char *tile,
             q[i] = (int8_t)v;
             *(i & 2 ? &odd[i / 16] : &even[i / 16]) += v;
         }
-        put_sums(tile, width, lane, s.d, even, odd);
+        put_sums(tile, width, lane, s.d, even, odd, false);
     }
+}
+
+static void scalar_quantize_unit(const float *x, unsigned char *unit, size_t width) {
+    for (size_t r = 0; r < width; r++)
+        scalar_quantize(x + r * QRL_UNIT, 1, unit, width, r);
 }
 
 static float load_float(qrl_type type, const unsigned char *row, size_t i) {
@@ -240,6 +231,7 @@ static void scalar_limit_read(const unsigned char *data, size_t n, float *sink) 
 
 const qrl_kernels qrl_kernels_scalar = {
     .quantize = scalar_quantize,
+    .quantize_unit = scalar_quantize_unit,
     .attend = scalar_attend,
     .quantize_query = scalar_quantize_query,
     .rotate = scalar_rotate,
