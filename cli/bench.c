@@ -302,9 +302,8 @@ const cli_command cli_cmd_bench = {
         "sustained read bandwidth), and gives each result as a percent of its limit: prefill of the multiply-adds that "
         "its tokens need, decode of the bytes of weights and cache that each token must read. The percentage is the "
         "median of those of the repetitions, each beside the limits of its time, which --json lists. The limit of int8 "
-        "is "
-        "that of dot products in vectors; with AMX tile registers are listed too, whose sums are longer than a scale's "
-        "32 values.",
+        "is that of dot products in vectors; with AMX tile registers are listed too, whose sums are longer than a "
+        "scale's 32 values.",
     .run = bench_run,
     .examples = {{"quarrel bench", "the demo model"},
                  {"quarrel bench -m model.gguf -p 512 -n 64 -r 5 --json", "for a script"},

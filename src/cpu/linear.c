@@ -109,11 +109,11 @@ static void put_mid(const struct linear_job *j, size_t g, size_t row, size_t n_r
         size_t first, width;
         qrl_tile_of(k, row + t, j->op->n_rows, &first, &width);
         unsigned char *tile = (unsigned char *)j->ffn->mid + first * qrl_tile_row_bytes(n_ff, quantized);
-        n = quantized && first == row + t && width <= n_rows - t ? width : 1; /* whole tiles */
-        if (n > 1)
+        if (quantized) /* blocks of rows are whole tiles */
             k->quantize_unit(y, tile + col / QRL_UNIT * QRL_QACT_BYTES(width), width);
         else
-            qrl_tile_put(k, y, col, cols, quantized, tile, width, row + t - first);
+            qrl_tile_put(k, y, col, cols, false, tile, width, row + t - first);
+        n = quantized ? width : 1;
     }
 }
 

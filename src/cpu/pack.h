@@ -119,7 +119,7 @@ static inline bool qrl_head_f16(qrl_head head) {
     return head != QRL_HEAD_E8 && head != QRL_HEAD_F32 && head != QRL_HEAD_F32X2;
 }
 
-/* Of a stepped type: its values times their steps are signed bytes, once they are negated: at most 3 * 15 (Q2_K) and
+/* Stepped types whose values times their steps are signed bytes, once they are negated: at most 3 * 15 (Q2_K) and
  * 4 * 32 (Q3_K). */
 static inline bool qrl_steps_fit(int planes, qrl_head head) {
     return head == QRL_HEAD_KM16 || (head == QRL_HEAD_K16 && planes == 21);

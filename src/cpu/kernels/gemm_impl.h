@@ -108,7 +108,7 @@ INLINE unsigned log2_of(int v) {
 /* Panels of these stepped types hold values times steps, negated, so that a unit is one sum and needs no scale. Where
  * sums of 16 bits are multiplied by the steps on their way to 32, there is nothing to be saved. */
 INLINE int multiplied(int planes, qrl_head head) {
-    return HAVE_DPBUSD && qrl_head_stepped(head) && qrl_steps_fit(planes, head);
+    return HAVE_DPBUSD && qrl_steps_fit(planes, head);
 }
 
 /* Tile registers multiply panels of one sum a unit. With two there would be twice as many to scale, and VNNI is faster.
@@ -293,8 +293,7 @@ INLINE void gemm_rows(int planes, int offset, int lut, qrl_head head, int units,
 
 /* ---- panels ---- */
 
-/* Bytes u, of which `offset` is to be taken, times the integers s of their lanes, from `base`: base - (u - offset) s.
- */
+/* base - (u - offset) s of bytes u and the integers s of their lanes. */
 INLINE vi multiply_bytes(vi u, int offset, vf s, int base) {
     const vi i = vi_cvt(s), by = vi_or(vi_and(i, vi_set32(0xffff)), vi_sll32(i, 16)), low = vi_set16(255);
     const vi from = vi_add16(vi_set16((short)base), vi_mul16(by, vi_set16((short)offset)));

@@ -11,6 +11,28 @@ static inline uint32_t largest(__m256i a) {
     return (uint32_t)_mm_cvtsi128_si32(m);
 }
 
+/* The largest |x| of a block, as bits, in eight parts. */
+static inline __m256i most_of(const float *x) {
+    __m256i most = _mm256_setzero_si256();
+    for (size_t i = 0; i < 4; i++)
+        most = _mm256_max_epu32(most, _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(const void *)(x + 8 * i)),
+                                                       _mm256_set1_epi32(0x7fffffff)));
+    return most;
+}
+
+/* A block to out, x inv to the nearest, ties to even; zeros where the mask `number` is 0. Returns the sums of pairs in
+ * 16 bits. */
+static inline __m256i round_block(const float *x, __m256 inv, __m256 number, unsigned char *out) {
+    __m256i v[4];
+    for (size_t i = 0; i < 4; i++)
+        v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_and_ps(_mm256_loadu_ps(x + 8 * i), number), inv));
+    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* undoes the packs' halves */
+    const __m256i q = _mm256_permutevar8x32_epi32(packed, order);
+    _mm256_storeu_si256((__m256i *)(void *)out, q);
+    return _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+}
+
 /* Over the four lanes of each half of eight vectors: out[h][i], what `op` makes of half h of v[i]. */
 #define REDUCE_HALVES(v, op, out)                                                                                      \
     do {                                                                                                               \
@@ -36,16 +58,9 @@ static inline __m256i product_starts(__m256i parts, __m256i sum, int offset) {
  * (kernels.h). */
 static inline void quantize_blocks(const float *x, unsigned char *out, size_t step, __m256i each[7]) {
     enum { N = 8 };
-    const __m256i abs = _mm256_set1_epi32(0x7fffffff);
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* undoes the packs' halves */
     __m256i most[N], sums[N], half[2];
-    for (size_t b = 0; b < N; b++) {
-        most[b] = _mm256_setzero_si256();
-        for (size_t i = 0; i < 4; i++) {
-            const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)(x + QRL_UNIT * b + 8 * i));
-            most[b] = _mm256_max_epu32(most[b], _mm256_and_si256(v, abs));
-        }
-    }
+    for (size_t b = 0; b < N; b++)
+        most[b] = most_of(x + QRL_UNIT * b);
     REDUCE_HALVES(most, _mm256_max_epu32, half);
     /* scale_of */
     const __m256i top = _mm256_max_epu32(half[0], half[1]);
@@ -59,18 +74,8 @@ static inline void quantize_blocks(const float *x, unsigned char *out, size_t st
     _Alignas(32) float inv[N], number[N];
     _mm256_store_ps(inv, _mm256_and_ps(_mm256_castsi256_ps(usable), _mm256_div_ps(steps, amax)));
     _mm256_store_ps(number, _mm256_castsi256_ps(finite));
-    for (size_t b = 0; b < N; b++, out += step) {
-        const __m256 by = _mm256_broadcast_ss(inv + b), keep = _mm256_broadcast_ss(number + b);
-        __m256i v[4];
-        for (size_t i = 0; i < 4; i++) {
-            const __m256 y = _mm256_mul_ps(_mm256_and_ps(_mm256_loadu_ps(x + QRL_UNIT * b + 8 * i), keep), by);
-            v[i] = _mm256_cvtps_epi32(y); /* to the nearest, ties to even */
-        }
-        const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
-        const __m256i q = _mm256_permutevar8x32_epi32(packed, order);
-        _mm256_storeu_si256((__m256i *)(void *)out, q);
-        sums[b] = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q); /* of pairs */
-    }
+    for (size_t b = 0; b < N; b++, out += step)
+        sums[b] = round_block(x + QRL_UNIT * b, _mm256_broadcast_ss(inv + b), _mm256_broadcast_ss(number + b), out);
     REDUCE_HALVES(sums, _mm256_add_epi16, half);
     /* put_sums */
     const __m256i parts[3] = {_mm256_add_epi16(half[0], half[1]), half[0], half[1]};
@@ -83,21 +88,10 @@ static inline void quantize_blocks(const float *x, unsigned char *out, size_t st
 }
 
 static inline void quantize_block(const float *x, unsigned char *tile, size_t width, size_t lane) {
-    const __m256i abs = _mm256_set1_epi32(0x7fffffff), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i v[4], most = _mm256_setzero_si256();
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_loadu_si256((const __m256i *)(const void *)(x + 8 * i));
-        most = _mm256_max_epu32(most, _mm256_and_si256(v[i], abs));
-    }
-    const block_scale s = scale_of(largest(most));
-    const __m256 keep = _mm256_castsi256_ps(_mm256_set1_epi32(s.finite ? -1 : 0)), inv = _mm256_set1_ps(s.inv);
-    for (int i = 0; i < 4; i++)
-        v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_and_ps(_mm256_castsi256_ps(v[i]), keep), inv));
-    const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
-    const __m256i q = _mm256_permutevar8x32_epi32(packed, order);
-    _mm256_storeu_si256((__m256i *)(void *)(tile + lane * QRL_UNIT), q);
-    /* sums of pairs in 16 bits, then of each half of the vector, which is a half of the block */
-    __m256i sum = _mm256_maddubs_epi16(_mm256_set1_epi8(1), q);
+    const block_scale s = scale_of(largest(most_of(x)));
+    const __m256 number = _mm256_castsi256_ps(_mm256_set1_epi32(s.finite ? -1 : 0));
+    __m256i sum = round_block(x, _mm256_set1_ps(s.inv), number, tile + lane * QRL_UNIT);
+    /* of each half of the vector, which is a half of the block */
     sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0x4e));
     sum = _mm256_add_epi16(sum, _mm256_shuffle_epi32(sum, 0xb1));
     const int32_t half[2] = {_mm_cvtsi128_si32(_mm256_castsi256_si128(sum)),

@@ -258,9 +258,9 @@ static void quantized_as(const unsigned char *spec, const float *x, size_t n, qr
             memcpy(parts, QRL_QACT_N(spec, 1, i), sizeof parts);
             const int32_t sum = (parts[0] + parts[1]) / (i == 0 ? -QRL_OFFSET_UNIT : -QRL_OFFSET_HALF);
             const int32_t start = 0x4b400000 - 128 * sum;
-            const bool whole =
-                isa == QRL_ISA_AVXVNNI || isa >= QRL_ISA_AVX512VNNI; /* whose products begin elsewhere (kernels.h) */
-            memcpy(QRL_QACT_N(unit, width, i) + 4 * lane, whole ? (const void *)&start : parts, 4);
+            /* where dot products of bytes are one instruction, n is what they begin with (kernels.h) */
+            const bool dots = isa == QRL_ISA_AVXVNNI || isa >= QRL_ISA_AVX512VNNI;
+            memcpy(QRL_QACT_N(unit, width, i) + 4 * lane, dots ? (const void *)&start : parts, 4);
         }
     }
     assert_memory_equal(tile, want, bytes);
